@@ -1,0 +1,116 @@
+"""Settings: `JCM_MRV_*` from the environment, over a TOML file named by `JCM_MRV_CONFIG`, over the defaults.
+
+Every setting stands here once, with its unit in its name; `docs/reference.md` is checked against this list.
+"""
+
+import os
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from deploy.errors import ConfigurationError
+
+PREFIX = "JCM_MRV_"
+FILE_VARIABLE = "JCM_MRV_CONFIG"
+
+
+class Settings(BaseSettings):
+    """What an installation can choose."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    database_url: SecretStr | None = Field(
+        default=None, description="TimescaleDB, as postgresql://user:password@host:port/name; unset: the local server"
+    )
+    mqtt_url: SecretStr | None = Field(
+        default=None,
+        description="MQTT broker of the collector, as mqtt://user:password@host:port or mqtts://…; unset: the local server",
+    )
+    mqtt_publish_url: SecretStr | None = Field(
+        default=None, description="MQTT broker and login that `replay` publishes with; unset: `JCM_MRV_MQTT_URL`"
+    )
+    mqtt_version: Literal["3.1.1", "5"] = Field(
+        default="5", description="MQTT protocol version of the collector"
+    )
+    mqtt_client_id: str = Field(
+        default="jcm-mrv-collector",
+        min_length=1,
+        description="the collector's fixed client id; the broker keeps its queue under this name",
+    )
+    mqtt_share_group: str = Field(
+        default="", pattern=r"^[^/+#]*$", description="shared-subscription group of several collectors; empty: none"
+    )
+    mqtt_session_expiry_s: int = Field(
+        default=7 * 24 * 3600, ge=3600, description="how long the broker keeps the queue of an absent collector (MQTT 5)"
+    )
+    mqtt_window: int = Field(
+        default=4000, ge=1, le=65535, description="Receive Maximum: messages in flight without an acknowledgement"
+    )
+    batch_messages: int = Field(default=1000, ge=1, le=20000, description="most messages in one transaction")
+    batch_linger_ms: int = Field(default=50, ge=0, le=5000, description="longest wait for a batch to fill")
+    future_tolerance_s: int = Field(
+        default=300, ge=0, description="how far ahead of the collector's clock a reading's time may lie"
+    )
+    payload_limit_bytes: int = Field(
+        default=1_048_576, ge=1024, description="largest payload that is decoded; a larger one goes to quarantine"
+    )
+    schedule_interval_s: int = Field(
+        default=60, ge=1, description="how often the schedule looks for work that is due"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="log lines for people or for machines; auto: console on a terminal"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @property
+    def future_tolerance(self) -> timedelta:
+        """`future_tolerance_s` as a duration."""
+        return timedelta(seconds=self.future_tolerance_s)
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises
+    ------
+    ConfigurationError
+        The file or a value is wrong; the message names the setting and what is expected.
+    """
+    path = os.environ.get(FILE_VARIABLE)
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {FILE_VARIABLE}
+    # Read by the tests and the local servers only.
+    known |= {"JCM_MRV_TEST_DATABASE_URL", "JCM_MRV_LOCAL_DIR"}
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            raise ConfigurationError(f"there is no setting {name}; `docs/reference.md` lists them")
+    try:
+        return Settings(**_from_file(Path(path)) if path else {})
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        name = "_".join(str(part) for part in problem["loc"])
+        raise ConfigurationError(f"{PREFIX}{name.upper()}: {problem['msg'][0].lower()}{problem['msg'][1:]}") from None
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{FILE_VARIABLE} names {path}, which cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: this is not TOML: {error}") from None

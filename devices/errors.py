@@ -1,0 +1,26 @@
+"""What can be wrong with a declaration, a payload or a recording."""
+
+from pathlib import Path
+
+
+class DevicesError(Exception):
+    """Something about a site, a device or a reading is wrong."""
+
+
+class DeclarationError(DevicesError):
+    """A declaration file says something that cannot be."""
+
+    def __init__(self, file: Path | str, problems: list[str]) -> None:
+        self.file = str(file)
+        self.problems = problems
+        first, *rest = problems
+        more = f" (and {len(rest)} more: {'; '.join(rest)})" if rest else ""
+        super().__init__(f"{self.file}: {first}{more}")
+
+
+class RecordingError(DevicesError):
+    """A recording cannot be read or mapped to points."""
+
+
+class UnknownUnitError(DevicesError):
+    """A unit is not one that the point can be converted from."""

@@ -1,0 +1,38 @@
+-- Who may do what. Run after the migrations, every time: the whole picture stands here, nothing is granted elsewhere.
+
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['jcm_mrv_collector', 'jcm_mrv_mrv', 'jcm_mrv_reader'] loop
+        if not exists (select from pg_roles where rolname = name) then
+            begin
+                execute format('create role %I nologin', name);
+            exception when duplicate_object or unique_violation then null; -- another database's migration was first
+            end;
+        end if;
+        if not pg_has_role(current_user, name, 'member') then
+            execute format('grant %I to current_user', name);
+        end if;
+    end loop;
+end
+$$;
+
+revoke all on all tables in schema public from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader;
+revoke all on all sequences in schema public from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader;
+grant usage on schema public to jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader;
+
+-- The collector adds what was received. It cannot change or delete a row of evidence.
+grant select on project, site, device, device_install, period_revision, schema_migration to jcm_mrv_collector;
+grant select, insert on message, reading, reading_conflict, quarantine to jcm_mrv_collector;
+grant select, insert, update on ingest_account to jcm_mrv_collector;
+grant update (released_at) on quarantine to jcm_mrv_collector;
+grant usage on sequence message_id_seq to jcm_mrv_collector;
+
+-- The MRV module reads the evidence and writes results.
+grant select on all tables in schema public to jcm_mrv_mrv;
+grant insert, update on energy_day, period_revision, job_run to jcm_mrv_mrv;
+grant insert on period, emission_result, audit_event to jcm_mrv_mrv;
+
+-- The verifier reads everything and changes nothing.
+grant select on all tables in schema public to jcm_mrv_reader;
