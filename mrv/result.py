@@ -1,0 +1,179 @@
+"""What a computed period says: the one shape that reports, freezing and the schedule share.
+
+Numbers are `Decimal`s that were rounded once, where the methodology says so; `as_json` writes them as strings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """The reference emission factor EF_RE,i of a system."""
+
+    value: Decimal
+    """tCO2/MWh."""
+    source: str
+    """Where the value was registered or read."""
+    confirmed: bool
+    """False for a default that was not read in the primary text; every report shows it as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceEnergy:
+    """What one credited device contributed to a system."""
+
+    site: str
+    id: str
+    serial_number: str | None
+    kind: str
+    energy_wh: Decimal
+    coverage: Decimal
+    """Share of the period's time that credited intervals cover, 0 to 1, rounded down to 4 places."""
+    rules: Mapping[str, int]
+    """How often each register rule fired, by rule id."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemYear:
+    """System i in one calendar year of the period."""
+
+    year: int
+    eg_mwh: Decimal
+    """EG_i,p, rounded down to 6 places (whole watt-hours)."""
+    re_tco2: Decimal
+    """EG_i,p × EF_RE,i, rounded down to 6 places."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemResult:
+    """System i over the period."""
+
+    id: str
+    site: str
+    connection: str
+    capacity_kw: Decimal
+    factor: Factor
+    years: tuple[SystemYear, ...]
+    devices: tuple[DeviceEnergy, ...]
+
+    @property
+    def eg_mwh(self) -> Decimal:
+        """EG_i,p: the sum over the years."""
+        return sum((year.eg_mwh for year in self.years), Decimal("0.000000"))
+
+    @property
+    def re_tco2(self) -> Decimal:
+        """RE_i,p: the sum over the years."""
+        return sum((year.re_tco2 for year in self.years), Decimal("0.000000"))
+
+
+@dataclass(frozen=True, slots=True)
+class Vintage:
+    """One calendar year of the period."""
+
+    year: int
+    first_day: date
+    last_day: date
+    eg_mwh: Decimal
+    re_tco2: Decimal
+    pe_tco2: Decimal
+    er_tco2: int
+    """RE_p − PE_p, rounded down to whole tonnes, never below zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodResult:
+    """A monitoring period p of a project, computed."""
+
+    project: str
+    title: str
+    host_country: str
+    methodology: str
+    methodology_version: str
+    methodology_title: str
+    first_day: date
+    last_day: date
+    revision: int
+    """0 for a draft that was computed from what is there now."""
+    received_until: datetime | None
+    """The revision's cut-off; None for a draft."""
+    systems: tuple[SystemResult, ...]
+    vintages: tuple[Vintage, ...]
+    coverage: Decimal
+    rules: Mapping[str, int]
+    inputs_digest: str
+    code_version: str
+    notes: tuple[str, ...] = ()
+    """What a reader must know, such as an unconfirmed default factor."""
+
+    @property
+    def er_tco2(self) -> int:
+        """ER_p: whole tonnes, the sum over the vintages."""
+        return sum(vintage.er_tco2 for vintage in self.vintages)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report in the shape of the command line's contract; exact numbers are strings."""
+        return {
+            "project": self.project,
+            "title": self.title,
+            "host_country": self.host_country,
+            "methodology": {
+                "id": self.methodology,
+                "version": self.methodology_version,
+                "title": self.methodology_title,
+            },
+            "period": {"from": self.first_day.isoformat(), "to": self.last_day.isoformat()},
+            "revision": self.revision,
+            "received_until": None if self.received_until is None else self.received_until.isoformat(),
+            "systems": [_system(system) for system in self.systems],
+            "vintages": [
+                {
+                    "year": vintage.year,
+                    "from": vintage.first_day.isoformat(),
+                    "to": vintage.last_day.isoformat(),
+                    "eg_mwh": str(vintage.eg_mwh),
+                    "re_tco2": str(vintage.re_tco2),
+                    "pe_tco2": str(vintage.pe_tco2),
+                    "er_tco2": vintage.er_tco2,
+                }
+                for vintage in self.vintages
+            ],
+            "er_tco2": self.er_tco2,
+            "quality": {"coverage": float(self.coverage), "rules": dict(sorted(self.rules.items()))},
+            "notes": list(self.notes),
+            "inputs_digest": self.inputs_digest,
+            "code_version": self.code_version,
+        }
+
+
+def _system(system: SystemResult) -> dict[str, Any]:
+    return {
+        "id": system.id,
+        "site": system.site,
+        "connection": system.connection,
+        "capacity_kw": str(system.capacity_kw),
+        "eg_mwh": str(system.eg_mwh),
+        "ef_tco2_per_mwh": str(system.factor.value),
+        "ef_source": system.factor.source,
+        "ef_confirmed": system.factor.confirmed,
+        "re_tco2": str(system.re_tco2),
+        "years": [
+            {"year": year.year, "eg_mwh": str(year.eg_mwh), "re_tco2": str(year.re_tco2)} for year in system.years
+        ],
+        "devices": [
+            {
+                "site": device.site,
+                "id": device.id,
+                "serial_number": device.serial_number,
+                "kind": device.kind,
+                "energy_wh": str(device.energy_wh),
+                "coverage": float(device.coverage),
+                "rules": dict(sorted(device.rules.items())),
+            }
+            for device in system.devices
+        ],
+    }
