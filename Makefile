@@ -1,0 +1,62 @@
+# make demo | test | check | install | lock | clean — each makes what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test fault check lock clean
+
+help:
+	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
+	@echo "make test     all tests against real local servers"
+	@echo "make fault    the long fault runs: kill -9 under a load of 60,000 messages"
+	@echo "make check    lint and types"
+	@echo "make install  the command, as .venv/bin/jcm-mrv"
+
+install: $(VENV)/.run
+
+demo: $(VENV)/.run
+	@$(VENV)/bin/jcm-mrv demo $(ARGS)
+
+test: $(VENV)/.dev
+	@$(RUN) -m pytest -m "not long" $(ARGS)
+
+fault: $(VENV)/.dev
+	@$(RUN) -m pytest -m long --timeout 1800 $(ARGS)
+
+check: $(VENV)/.dev
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+# Pinned and hashed; the index is the one this machine's pip is set up with.
+lock:
+	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --custom-compile-command "make lock" -q -o requirements/run.txt
+	uv pip compile pyproject.toml --extra build --extra test --extra check -c requirements/run.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" -q -o requirements/dev.txt
+
+clean:
+	@test ! -x $(VENV)/bin/jcm-mrv || $(VENV)/bin/jcm-mrv local stop
+	rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv (or make PYTHON=/path/to/python3)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is needed: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing the pinned packages into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "installing the pinned test packages into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,21 @@
+"""What can be wrong on the way from rows to tonnes."""
+
+
+class MrvError(Exception):
+    """A result cannot be computed as asked."""
+
+
+class SeriesError(MrvError):
+    """A series of register readings cannot be used."""
+
+
+class RegisterSpecError(MrvError):
+    """A register is described by numbers that cannot be."""
+
+
+class CalendarError(MrvError):
+    """A day, a range of days or a time zone cannot be used."""
+
+
+class WrongUseError(MrvError):
+    """The question itself is wrong, such as FROM after TO; the command line exits 2."""
