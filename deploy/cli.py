@@ -7,11 +7,11 @@ from importlib.metadata import version
 from typing import NoReturn
 
 import click
+from ingest.errors import IngestError
 
 from deploy import commands
 from deploy.errors import DeployError
 from devices.errors import DevicesError
-from ingest.errors import IngestError
 from mrv.errors import MrvError, WrongUseError
 from sql.errors import StoreError
 
@@ -19,7 +19,7 @@ from sql.errors import StoreError
 class _Commands(click.Group):
     """Commands by module name, imported when asked for, so that `--help` does not wait for pandas."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click calls it with the context
         return sorted(module.name for module in pkgutil.iter_modules(commands.__path__) if module.name[0] != "_")
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
