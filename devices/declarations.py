@@ -1,0 +1,329 @@
+"""What is declared: a project, its sites, PV systems and devices.
+
+The models are the shape of a declaration file (`devices.declaration_file` reads one) and of its canonical JSON, which
+is stored with every revision and from which the MRV module computes. Days given in a file were already made instants
+here, so a declaration means the same wherever it is read.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+)
+
+from devices.points import POINTS, REGISTER_LIMIT_WH
+from devices.time_zones import time_zone
+
+PROFILES = ("native",)
+"""The device profiles this version decodes."""
+
+FACTOR_UNIT = "tCO2/MWh"
+EVERY_INVERTER = "*"
+"""In `credited_by`: every inverter of the system."""
+
+# The dirtiest generators run at about 1.5 tCO2/MWh; above 2 a value was written in another unit.
+_FACTOR_LIMIT = Decimal(2)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def _exact(value: object) -> object:
+    """Take a number as it was written; binary floats never come here, see `declaration_file`."""
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise ValueError(f"expected a number, not {value!r}")  # noqa: TRY004, pydantic reports ValueError only
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError(f'expected a number written as digits, such as "0.319", not "{value}"')
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise ValueError(f"expected a number, not {value!r}") from None
+    if not number.is_finite():
+        raise ValueError(f"expected a finite number, not {value}")
+    # 1E+3 becomes 1000: one way of writing a number in the canonical JSON.
+    return Decimal(format(number, "f"))
+
+
+def _identifier(value: str) -> str:
+    wrong = sorted({character for character in value if character in '/+#:"\\' or not character.isprintable()})
+    if wrong:
+        raise ValueError(f"{value!r} may not contain {' '.join(map(repr, wrong))}: ids are parts of MQTT topics")
+    if not value or value != value.strip() or value.startswith("$") or value in {".", "..", EVERY_INVERTER}:
+        raise ValueError(f"{value!r} cannot be an id: expected text that can be a level of an MQTT topic")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError(
+            f"{value.isoformat()} has no offset: expected a date (the site's midnight) or a time with its offset, "
+            f"such as {value.isoformat()}Z"
+        )
+    return value.astimezone(UTC)
+
+
+def _zone_name(value: str) -> str:
+    return time_zone(value).key
+
+
+def _profile(value: str) -> str:
+    if value not in PROFILES:
+        raise ValueError(f'there is no profile "{value}": expected {" or ".join(PROFILES)}')
+    return value
+
+
+def _register_point(value: str) -> str:
+    registers = [point.name for point in POINTS.values() if point.register]
+    if value not in registers:
+        raise ValueError(f'"{value}" is no lifetime register: expected {" or ".join(registers)}')
+    return value
+
+
+def _factor_unit(value: str) -> str:
+    if value != FACTOR_UNIT:
+        raise ValueError(f'the unit "{value}" is not accepted: expected "{FACTOR_UNIT}"')
+    return value
+
+
+def _factor_value(value: Decimal) -> Decimal:
+    if not 0 <= value <= _FACTOR_LIMIT:
+        raise ValueError(f"{value} {FACTOR_UNIT} cannot be: expected 0 to {_FACTOR_LIMIT}")
+    return value
+
+
+Exact = Annotated[Decimal, BeforeValidator(_exact)]
+RegisterWh = Annotated[Exact, Field(ge=0, le=Decimal(int(REGISTER_LIMIT_WH)))]
+Positive = Annotated[Exact, Field(gt=0)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True)]
+Identifier = Annotated[str, StringConstraints(max_length=128), AfterValidator(_identifier)]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Instant = Annotated[datetime, AfterValidator(_utc)]
+
+_COUNTRY = 'an ISO 3166-1 alpha-3 country code such as "THA"'
+_TEXT = "a text"
+_ID = "an id that can be a level of an MQTT topic"
+_DAY = "a date such as 2020-05-01"
+_INSTANT = "a date (the site's midnight) or a time with its offset"
+_REGISTER = "a register in Wh, 0 or more"
+
+
+class Declared(BaseModel):
+    """A part of a declaration: exactly these keys, each of exactly its type; the description says what is expected."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_by_name=False, validate_by_alias=True)
+
+
+class CreditingPeriod(Declared):
+    """The days a project may be credited for, both included."""
+
+    first_day: date = Field(alias="from", description=_DAY)
+    last_day: date = Field(alias="to", description=_DAY)
+
+
+class Participant(Declared):
+    """A project participant."""
+
+    name: Text = Field(description=_TEXT)
+    country: Country = Field(description=_COUNTRY)
+
+
+class Project(Declared):
+    """A JCM project and the methodology version it is registered under."""
+
+    id: Identifier = Field(description=_ID)
+    title: Text = Field(description=_TEXT)
+    host_country: Country = Field(description=_COUNTRY)
+    methodology: Text = Field(description='the id of a methodology such as "TH_AM001"')
+    methodology_version: Text = Field(description='the version as text, such as "1.0"')
+    registered: date | None = Field(default=None, description=_DAY)
+    crediting_period: CreditingPeriod = Field(description="{ from = 2020-05-01, to = 2030-04-30 }")
+    participants: Annotated[tuple[Participant, ...], Strict(strict=False)] = Field(
+        default=(), description='a list such as [{ name = "…", country = "THA" }]'
+    )
+    third_party_entity: Text | None = Field(default=None, description=_TEXT)
+
+
+class Site(Declared):
+    """A place with its own local time."""
+
+    id: Identifier = Field(description=_ID)
+    name: Text = Field(description=_TEXT)
+    time_zone: Annotated[str, AfterValidator(_zone_name)] = Field(description="a time zone name such as Asia/Bangkok")
+    latitude: Annotated[Exact, Field(ge=-90, le=90)] | None = Field(
+        default=None, description="degrees north, -90 to 90"
+    )
+    longitude: Annotated[Exact, Field(ge=-180, le=180)] | None = Field(
+        default=None, description="degrees east, -180 to 180"
+    )
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone: its days are the days of the energy."""
+        return ZoneInfo(self.time_zone)
+
+
+class EmissionFactor(Declared):
+    """The factor registered for a system, instead of the methodology's default for the connection."""
+
+    value: Annotated[Exact, AfterValidator(_factor_value)] = Field(description='a number as text, such as "0.319"')
+    unit: Annotated[str, AfterValidator(_factor_unit)] = Field(description=f'"{FACTOR_UNIT}"')
+    source: Text = Field(description="where the factor is registered")
+
+
+class PvSystem(Declared):
+    """System i of the methodology."""
+
+    id: Identifier = Field(description=_ID)
+    site: str = Field(description="the id of a [[site]] of this file")
+    capacity_kw: Positive = Field(description="a capacity in kW, more than 0")
+    connection: Literal["grid", "grid_and_captive", "captive"] = Field(
+        description='"grid", "grid_and_captive" or "captive"'
+    )
+    grid_region: Text | None = Field(default=None, description="a region of the methodology's table of factors")
+    credited_by: Annotated[tuple[str, ...], Strict(strict=False), Field(min_length=1)] = Field(
+        description='a list of device ids, or ["*"] for every inverter of this system'
+    )
+    emission_factor: EmissionFactor | None = Field(
+        default=None, description='{ value = "0.319", unit = "tCO2/MWh", source = "…" }'
+    )
+
+
+class Register(Declared):
+    """The lifetime counter that a credit is computed from."""
+
+    point: Annotated[str, AfterValidator(_register_point)] = Field(description='"TotWhExp" or "TotWhImp"')
+    bits: int = Field(ge=8, le=64, description="the register's width in bits, 8 to 64")
+    resolution_wh: Positive = Field(default=Decimal(1), description="Wh a count, more than 0")
+
+
+class Removal(Declared):
+    """When a device left its place, and what its register said then."""
+
+    at: Instant = Field(description=_INSTANT)
+    closing_register_wh: RegisterWh | None = Field(default=None, description=_REGISTER)
+
+
+class Calibration(Declared):
+    """A calibration of a meter, valid for the days from `performed` to `valid_until`."""
+
+    performed: date = Field(description=_DAY)
+    valid_until: date = Field(description=_DAY)
+    error_percent: Exact | None = Field(default=None, description='a number as text, such as "0.1"')
+    laboratory: Text | None = Field(default=None, description=_TEXT)
+    certificate: Text | None = Field(default=None, description=_TEXT)
+
+
+_Entry = TypeVar("_Entry", Site, PvSystem)
+
+
+def _by_date(calibrations: tuple[Calibration, ...]) -> tuple[Calibration, ...]:
+    return tuple(sorted(calibrations, key=lambda calibration: calibration.performed))
+
+
+class Device(Declared):
+    """A device in its place at a site; known by site and id, as in the topic it publishes to."""
+
+    id: Identifier = Field(description=_ID)
+    site: str = Field(description="the id of a [[site]] of this file")
+    pv_system: str | None = Field(default=None, description="the id of a [[pv_system]] of this file")
+    kind: Literal["inverter", "meter", "weather", "gateway"] = Field(
+        description='"inverter", "meter", "weather" or "gateway"'
+    )
+    profile: Annotated[str, AfterValidator(_profile)] = Field(
+        default="native", description=" or ".join(f'"{name}"' for name in PROFILES)
+    )
+    rated_power_w: Positive | None = Field(default=None, description="a power in W, more than 0")
+    energy_register: Register | None = Field(
+        default=None, alias="register", description='{ point = "TotWhExp", bits = 32 }'
+    )
+    serial_number: Text | None = Field(default=None, description=_TEXT)
+    accuracy_class: Text | None = Field(default=None, description='a class as text, such as "0.5S"')
+    maximum_permissible_error_percent: Annotated[Exact, Field(ge=0)] | None = Field(
+        default=None, description='a number as text, such as "0.5"'
+    )
+    installed: Instant = Field(description=_INSTANT)
+    opening_register_wh: RegisterWh | None = Field(default=None, description=_REGISTER)
+    removed: Removal | None = Field(
+        default=None, description="{ at = 2021-06-01T03:00:00Z, closing_register_wh = 998877 }"
+    )
+    replaced_by: str | None = Field(default=None, description="the id of a [[device]] of the same site")
+    calibrations: Annotated[tuple[Calibration, ...], Strict(strict=False), AfterValidator(_by_date)] = Field(
+        default=(), alias="calibration", description="[[device.calibration]] tables"
+    )
+
+
+def _by_id(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.id))
+
+
+def _by_site_and_id(devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    return tuple(sorted(devices, key=lambda device: (device.site, device.id)))
+
+
+class ProjectDeclaration(Declared):
+    """A project with everything that belongs to it, in the order of the ids, whatever the file's order was."""
+
+    project: Project = Field(description="a [project] table")
+    sites: Annotated[tuple[Site, ...], Strict(strict=False), AfterValidator(_by_id)] = Field(
+        alias="site", description="[[site]] tables"
+    )
+    pv_systems: Annotated[tuple[PvSystem, ...], Strict(strict=False), AfterValidator(_by_id)] = Field(
+        default=(), alias="pv_system", description="[[pv_system]] tables"
+    )
+    devices: Annotated[tuple[Device, ...], Strict(strict=False), AfterValidator(_by_site_and_id)] = Field(
+        default=(), alias="device", description="[[device]] tables"
+    )
+
+    def site(self, site: str) -> Site:
+        """Find a site by its id; KeyError when there is none."""
+        return {entry.id: entry for entry in self.sites}[site]
+
+    def device(self, site: str, device: str) -> Device:
+        """Find a device by its site and id; KeyError when there is none."""
+        return {(entry.site, entry.id): entry for entry in self.devices}[site, device]
+
+    def credited_devices(self, system: PvSystem) -> tuple[Device, ...]:
+        """List the devices whose registers are the EG of a system, each once, in the order of their ids.
+
+        What replaced a credited device stands in its place, so it counts from its own installation on.
+        """
+        return credited_devices(system, self.devices)
+
+
+def credited_devices(system: PvSystem, devices: Iterable[Device]) -> tuple[Device, ...]:
+    """As `ProjectDeclaration.credited_devices`, for devices that are not part of a declaration yet."""
+    at_site = {device.id: device for device in devices if device.site == system.site}
+    if EVERY_INVERTER in system.credited_by:
+        waiting = [
+            device.id for device in at_site.values() if device.kind == "inverter" and device.pv_system == system.id
+        ]
+    else:
+        waiting = list(system.credited_by)
+    found: dict[str, Device] = {}
+    while waiting:
+        device = at_site.get(waiting.pop())
+        if device is not None and device.id not in found:
+            found[device.id] = device
+            if device.replaced_by is not None:
+                waiting.append(device.replaced_by)
+    return tuple(found[name] for name in sorted(found))
+
+
+def canonical_json(declaration: ProjectDeclaration) -> str:
+    """Write a declaration as the one text that stands for it.
+
+    Keys are sorted, what was not given is left out, exact numbers are strings, times are UTC.
+    `ProjectDeclaration.model_validate_json` reads it back to an equal declaration.
+    """
+    content: dict[str, Any] = declaration.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
