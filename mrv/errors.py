@@ -19,3 +19,15 @@ class CalendarError(MrvError):
 
 class WrongUseError(MrvError):
     """The question itself is wrong, such as FROM after TO; the command line exits 2."""
+
+
+class CatalogueError(MrvError):
+    """A methodology or its factor is not in the catalogue."""
+
+
+class PeriodError(MrvError):
+    """A monitoring period cannot be computed or frozen as asked."""
+
+
+class RecomputeError(MrvError):
+    """A frozen revision does not recompute to what was stored."""
