@@ -49,8 +49,8 @@ def test_history_is_append_only_for_the_owner_too(database: str, table: str, sta
 def test_a_finished_revision_cannot_be_changed_by_the_owner(database: str) -> None:
     with connect(database, Role.OWNER) as connection:
         connection.execute(
-            "insert into project (id, title, host_country, methodology, methodology_version, crediting_from, crediting_to)"
-            " values ('P', 'P', 'THA', 'TH_AM001', '1.0', '2020-01-01', '2029-12-31')"
+            "insert into project (id, title, host_country, methodology, methodology_version, crediting_from,"
+            " crediting_to) values ('P', 'P', 'THA', 'TH_AM001', '1.0', '2020-01-01', '2029-12-31')"
         )
         connection.execute(
             "insert into period (project_id, first_day, last_day) values ('P', '2020-01-01', '2020-01-31')"
