@@ -85,9 +85,9 @@ def migrate(
     queries = load("migrator")
     known = migrations() if known is None else known
     with connect(url, Role.OWNER, application="jcm-mrv migrate") as connection:
-        require_timescaledb(connection, create=True, where=describe(url))
         connection.execute(queries["lock"])
         try:
+            require_timescaledb(connection, create=True, where=describe(url))
             connection.execute(queries["create_table"])
             done = _compare(connection, known)
             for migration in known[done:]:

@@ -11,7 +11,9 @@ begin
             exception when duplicate_object or unique_violation then null; -- another database's migration was first
             end;
         end if;
-        if not pg_has_role(current_user, name, 'member') then
+        -- From 16 on whoever creates a role is its administrator, which alone does not allow SET ROLE.
+        if not pg_has_role(current_user, name,
+                           case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) then
             execute format('grant %I to current_user', name);
         end if;
     end loop;

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -67,15 +68,8 @@ def broker(servers: LocalServers) -> Broker:
 @pytest.fixture
 def empty_database(servers: LocalServers) -> Iterator[str]:
     """The URL of a new database without a schema; dropped afterwards."""
-    admin = servers.environment()["JCM_MRV_DATABASE_URL"]
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
-    try:
-        yield _with_database(admin, name)
-    finally:
-        with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    with _new_database(servers) as url:
+        yield url
 
 
 @pytest.fixture
@@ -85,12 +79,33 @@ def database(empty_database: str) -> str:
     return empty_database
 
 
+@pytest.fixture(scope="module")
+def shared_database(servers: LocalServers) -> Iterator[str]:
+    """The URL of a migrated database for all tests of a module that leave nothing behind."""
+    with _new_database(servers) as url:
+        migrate(url, code_version="test")
+        yield url
+
+
 @pytest.fixture
 def recordings() -> Path:
     """The folder of the plant recordings beside the project."""
     if not RECORDINGS.is_dir():
         pytest.skip("the plant recordings (../shared/data) are not beside this checkout")
     return RECORDINGS
+
+
+@contextmanager
+def _new_database(servers: LocalServers) -> Iterator[str]:
+    admin = servers.environment()["JCM_MRV_DATABASE_URL"]
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+    try:
+        yield _with_database(admin, name)
+    finally:
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 def _with_database(url: str, name: str) -> str:

@@ -11,43 +11,43 @@ EVIDENCE = ("message", "reading", "reading_conflict")
 @pytest.mark.parametrize("table", EVIDENCE)
 @pytest.mark.parametrize("role", [Role.COLLECTOR, Role.MRV, Role.READER])
 @pytest.mark.parametrize("statement", ["delete from {}", "update {} set received_at = now()", "truncate {}"])
-def test_nobody_but_the_owner_can_change_evidence(database: str, role: Role, table: str, statement: str) -> None:
-    with connect(database, role) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+def test_nobody_but_the_owner_can_change_evidence(shared_database: str, role: Role, table: str, statement: str) -> None:
+    with connect(shared_database, role) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(statement.format(table))
 
 
 @pytest.mark.parametrize("table", [*EVIDENCE, "quarantine", "ingest_account", "period_revision", "project"])
-def test_the_reader_changes_nothing(database: str, table: str) -> None:
-    with connect(database, Role.READER) as connection:
+def test_the_reader_changes_nothing(shared_database: str, table: str) -> None:
+    with connect(shared_database, Role.READER) as connection:
         connection.execute(f"select * from {table} limit 1")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(f"insert into {table} default values")
 
 
 @pytest.mark.parametrize("table", ["project", "device", "device_install", "declaration", "period", "energy_day"])
-def test_the_collector_writes_no_declaration_and_no_result(database: str, table: str) -> None:
-    with connect(database, Role.COLLECTOR) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+def test_the_collector_writes_no_declaration_and_no_result(shared_database: str, table: str) -> None:
+    with connect(shared_database, Role.COLLECTOR) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(f"insert into {table} default values")
 
 
 @pytest.mark.parametrize("table", [*EVIDENCE, "quarantine", "device", "declaration"])
-def test_the_mrv_module_writes_no_evidence_and_no_declaration(database: str, table: str) -> None:
-    with connect(database, Role.MRV) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+def test_the_mrv_module_writes_no_evidence_and_no_declaration(shared_database: str, table: str) -> None:
+    with connect(shared_database, Role.MRV) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(f"insert into {table} default values")
 
 
 @pytest.mark.parametrize("table", ["declaration", "audit_event"])
 @pytest.mark.parametrize("statement", ["delete from {}", "truncate {}"])
-def test_history_is_append_only_for_the_owner_too(database: str, table: str, statement: str) -> None:
+def test_history_is_append_only_for_the_owner_too(shared_database: str, table: str, statement: str) -> None:
     with (
-        connect(database, Role.OWNER) as connection,
+        connect(shared_database, Role.OWNER) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="append"),
     ):
         connection.execute(statement.format(table))
 
 
-def test_a_finished_revision_cannot_be_changed_by_the_owner(database: str) -> None:
-    with connect(database, Role.OWNER) as connection:
+def test_a_finished_revision_cannot_be_changed_by_the_owner(shared_database: str) -> None:
+    with connect(shared_database, Role.OWNER) as connection:
         connection.execute(
             "insert into project (id, title, host_country, methodology, methodology_version, crediting_from,"
             " crediting_to) values ('P', 'P', 'THA', 'TH_AM001', '1.0', '2020-01-01', '2029-12-31')"
