@@ -24,3 +24,7 @@ class RecordingError(DevicesError):
 
 class UnknownUnitError(DevicesError):
     """A unit is not one that the point can be converted from."""
+
+
+class BrokerUrlError(DevicesError):
+    """A broker's URL cannot be read."""
