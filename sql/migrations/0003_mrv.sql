@@ -31,6 +31,7 @@ create table period_revision (
     revision      integer not null check (revision >= 1),
     received_until timestamptz not null,
     declarations  text not null,
+    methodology   text not null,
     code_version  text not null,
     inputs_digest text,
     result        text,
