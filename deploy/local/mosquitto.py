@@ -5,14 +5,15 @@ import hashlib
 import os
 import secrets
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.errors import ServerStartError
+from deploy.errors import LocalServersError, ServerStartError
 from deploy.local.packages import Packages
 from deploy.local.place import ServerUser, give, write_private
 from deploy.local.probe import ACCEPTED, mqtt_connack
-from deploy.local.processes import find_by_command, send, spawn, tail, wait_until
+from deploy.local.processes import find_by_command, is_held, send, spawn, tail, unseen, wait_until
 from deploy.local.state import COLLECTOR, State
 
 # What the broker may owe its absent subscribers before it drops: 1 GiB is about two million readings.
@@ -40,23 +41,36 @@ class Mosquitto:
         Holds configuration, users, the persistent queue and the log; belongs to the user the broker runs as.
     """
 
-    def __init__(self, folder: Path, packages: Packages, user: ServerUser | None) -> None:
+    name = "Mosquitto"
+
+    def __init__(self, folder: Path, user: ServerUser | None) -> None:
         self._folder = folder
-        self._packages = packages
         self._user = user
         self._configuration = folder / "mosquitto.conf"
         self._users = folder / "users"
+        self._held = folder / "running"
         self.log = folder / "mosquitto.log"
 
     def pid(self) -> int | None:
         """Return the broker's process, or nothing when it does not run."""
-        return find_by_command(self._command())
+        return find_by_command(self._command(Path("mosquitto")))
 
     def answers(self, state: State) -> bool:
         """Say whether the collector can log in."""
         return self._accepts(state, COLLECTOR, state.collector_password)
 
-    def launch(self, state: State) -> None:
+    def clear_crash(self, _state: State) -> None:
+        """Wait until a broker that was killed has let go of its port and its queue.
+
+        Raises
+        ------
+        LocalServersError
+            A broker that we do not see uses the folder.
+        """
+        if not wait_until(lambda: not is_held(self._held), 5):
+            raise LocalServersError(unseen(self._folder))
+
+    def launch(self, state: State, packages: Packages) -> None:
         """Write the configuration and start the broker without waiting for it."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         give(self._folder, self._user)
@@ -64,7 +78,13 @@ class Mosquitto:
         write_private(self._configuration, self._text(state.mosquitto_port), self._user)
         write_private(self._folder / "access", ACCESS, self._user)
         write_private(self._users, password_file(state.broker_users()), self._user)
-        spawn(self._user, self._command(), home=self._folder, log=self.log)
+        spawn(
+            self._user,
+            self._command(packages.mosquitto),
+            home=self._folder,
+            log=self.log,
+            held=self._held,
+        )
 
     def wait(self, state: State, *, seconds: float = 30) -> None:
         """Wait until the broker answers.
@@ -75,13 +95,13 @@ class Mosquitto:
             It ended or does not answer; the message carries its last words.
         """
         # A process that just begins is not seen for a moment: it ended when it is missing at every look in 0.5 s.
+        end = time.monotonic() + seconds
         while not self.answers(state):
             if not wait_until(lambda: self.pid() is not None, 0.5):
                 raise ServerStartError(f"Mosquitto did not start: {tail([self.log])}")
-            if seconds <= 0:
+            if time.monotonic() > end:
                 raise ServerStartError(f"Mosquitto runs but does not answer: {tail([self.log])}")
-            seconds -= 0.05
-            wait_until(lambda: False, 0.03)
+            time.sleep(0.03)
 
     def stop(self, *, seconds: float = 60) -> None:
         """End the broker; it writes its queue to disk before it goes."""
@@ -91,6 +111,7 @@ class Mosquitto:
         send([pid], signal.SIGTERM)
         if not wait_until(lambda: self.pid() is None, seconds):
             raise ServerStartError(f"Mosquitto (process {pid}) does not end; its log is {self.log}")
+        wait_until(lambda: not is_held(self._held), 5)
 
     def reload_users(self, state: State, newest: str) -> None:
         """Let the running broker know its users, and wait until the newest one can log in.
@@ -112,8 +133,8 @@ class Mosquitto:
     def _accepts(self, state: State, user: str, password: str) -> bool:
         return mqtt_connack("127.0.0.1", state.mosquitto_port, user, password) == ACCEPTED
 
-    def _command(self) -> list[str]:
-        return [str(self._packages.mosquitto), "-c", str(self._configuration)]
+    def _command(self, executable: Path) -> list[str]:
+        return [str(executable), "-c", str(self._configuration)]
 
     def _rotate_log(self) -> None:
         try:

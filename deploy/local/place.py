@@ -16,6 +16,7 @@ from pathlib import Path
 from deploy.errors import LocalServersError
 
 _USERS = ("postgres", "nobody", "daemon")
+_FALLBACK_NAME = "jcm-mrv-"
 _FALLBACK_PARENT = Path("/var/tmp")  # noqa: S108 -- the folder is checked for owner, mode and symbolic links
 
 
@@ -73,12 +74,17 @@ def server_user(data: Path) -> ServerUser | None:
 
 
 def reachable_directory(wanted: Path, user: ServerUser | None) -> Path:
-    """Return `wanted`, or where `user` cannot enter it a folder below /var/tmp named after it; make neither."""
-    wanted = wanted.absolute()
+    """Return `wanted`, or where `user` cannot enter it a folder below /var/tmp named after it; make neither.
+
+    What lies in the default folder stays together there, so that its instances go on sharing the packages.
+    """
     if user is None or _can_enter(_nearest_existing(wanted), user):
         return wanted
-    name = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
-    return _FALLBACK_PARENT / f"jcm-mrv-{name}"
+    base = default_directory().resolve()
+    if not wanted.is_relative_to(base):
+        base = wanted
+    name = hashlib.sha256(os.fsencode(base)).hexdigest()[:12]
+    return _FALLBACK_PARENT / f"{_FALLBACK_NAME}{name}" / wanted.relative_to(base)
 
 
 def make_directory(path: Path, user: ServerUser | None) -> None:
@@ -90,6 +96,8 @@ def make_directory(path: Path, user: ServerUser | None) -> None:
         It is there and is a symbolic link, somebody else's, or open for others to write.
     """
     mode = 0o700 if user is None else 0o755
+    if path.parent.parent == _FALLBACK_PARENT and path.parent.name.startswith(_FALLBACK_NAME):
+        make_directory(path.parent, user)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=mode, exist_ok=True)
@@ -105,7 +113,7 @@ def make_directory(path: Path, user: ServerUser | None) -> None:
     if found.st_uid != os.geteuid():
         owner = _user_name(found.st_uid)
         raise LocalServersError(f"{path} belongs to {owner}; run as {owner} or choose another folder with --dir")
-    if found.st_mode & 0o022 and path.parent == _FALLBACK_PARENT:
+    if found.st_mode & 0o022 and path.is_relative_to(_FALLBACK_PARENT):
         raise LocalServersError(f"{path} can be written to by others; delete it")
     if user is not None and found.st_mode & 0o055 != 0o055:
         path.chmod(stat.S_IMODE(found.st_mode) | 0o055)

@@ -16,10 +16,12 @@ from deploy.local.place import ServerUser, give, write_private
 from deploy.local.processes import (
     find_by_command,
     find_by_title,
+    is_held,
     run_as,
     send,
     spawn,
     tail,
+    unseen,
     wait_until,
 )
 from deploy.local.state import State
@@ -39,30 +41,36 @@ class Postgres:
         Holds the data directory and the logs; belongs to the user the server runs as.
     """
 
-    def __init__(self, folder: Path, packages: Packages, user: ServerUser | None) -> None:
+    name = "PostgreSQL"
+
+    def __init__(self, folder: Path, user: ServerUser | None) -> None:
         self._folder = folder
-        self._packages = packages
         self._user = user
         self._data = folder / "data"
         self._logs = folder / "log"
+        self._held = folder / "running"
+        self._local = folder / "local.conf"
         self.log = self._logs / "start.log"
 
     def pid(self) -> int | None:
         """Return the postmaster's process, or nothing when it does not run."""
-        return find_by_command(self._command())
+        return find_by_command(self._command(Path("postgres")))
+
+    @property
+    def initialised(self) -> bool:
+        """Whether there is a data directory."""
+        return self._data.exists()
 
     def answers(self, state: State) -> bool:
         """Say whether the owner can log in and ask something."""
         return _answer(state.postgres_port, OWNER, state.owner_password, DATABASE) is None
 
-    def initialise(self, state: State) -> bool:
-        """Make the data directory where there is none; say whether it was made."""
+    def initialise(self, state: State, packages: Packages) -> None:
+        """Make the data directory; it appears under its name when it is whole."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._logs.mkdir(mode=0o700, exist_ok=True)
         give(self._folder, self._user)
         give(self._logs, self._user)
-        if (self._data / "PG_VERSION").exists():
-            return False
         making, password = self._folder / "making", self._folder / "password"
         shutil.rmtree(making, ignore_errors=True)
         write_private(password, state.superuser_password, self._user)
@@ -72,7 +80,7 @@ class Postgres:
             done = run_as(
                 self._user,
                 [
-                    str(self._packages.postgres_bin / "initdb"),
+                    str(packages.postgres_bin / "initdb"),
                     f"--pgdata={making}",
                     f"--username={_SUPERUSER}",
                     f"--pwfile={password}",
@@ -92,14 +100,28 @@ class Postgres:
             said = " / ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
             raise ServerStartError(f"PostgreSQL's data directory cannot be made: {said}")
         making.rename(self._data)
-        return True
 
-    def launch(self, state: State) -> None:
-        """Write the configuration, clear what a crash left behind and start the server without waiting for it."""
-        self._clear_crash(state)
+    def clear_crash(self, state: State) -> None:
+        """Wait for the backends of a killed postmaster, then remove its lock file.
+
+        PostgreSQL refuses to start while old backends hold the shared memory, which is right, and also when the
+        process id in its lock file was given to another process or is a zombie, which after a crash is only noise:
+        that no postmaster and no backend of this data directory lives was established here, under the instance's lock.
+        """
+        self._end_orphans(state, patience=5)
+        if not wait_until(lambda: not is_held(self._held), 5):
+            raise LocalServersError(unseen(self._data))
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+    def launch(self, state: State, packages: Packages) -> None:
+        """Write the configuration and start the server without waiting for it."""
         write_private(self._data / "postgresql.conf", self._configuration(state), self._user)
         write_private(self._data / "pg_hba.conf", "host all all 127.0.0.1/32 scram-sha-256\n", self._user)
-        spawn(self._user, self._command(), home=self._folder, log=self.log)
+        if not self._local.exists():
+            write_private(self._local, "", self._user)
+        self.log.unlink(missing_ok=True)
+        command = self._command(packages.postgres_bin / "postgres")
+        spawn(self._user, command, home=self._folder, log=self.log, held=self._held)
 
     def wait(self, state: State, *, seconds: float = 300) -> None:
         """Wait until the server answers; recovery after a crash may take its time.
@@ -121,7 +143,7 @@ class Postgres:
                 )
             if time.monotonic() > end:
                 raise ServerStartError(f"PostgreSQL runs but does not answer ({said}): {self.last_words()}")
-            wait_until(lambda: False, 0.03)
+            time.sleep(0.03)
 
     def prepare_database(self, state: State) -> None:
         """Make the owner and the database where they are not there.
@@ -154,7 +176,8 @@ class Postgres:
             send([pid], signal.SIGINT)
             if not wait_until(lambda: self.pid() is None, seconds):
                 raise ServerStartError(f"PostgreSQL (process {pid}) does not end: {self.last_words()}")
-        self._end_orphans(state, patience=10)
+        self._end_orphans(state, patience=5)
+        wait_until(lambda: not is_held(self._held), 5)
 
     def last_words(self) -> str:
         """Return the last lines of its logs."""
@@ -165,18 +188,8 @@ class Postgres:
         """Return the owner's connection string."""
         return f"postgresql://{OWNER}:{state.owner_password}@127.0.0.1:{state.postgres_port}/{DATABASE}"
 
-    def _command(self) -> list[str]:
-        return [str(self._packages.postgres_bin / "postgres"), "-D", str(self._data)]
-
-    def _clear_crash(self, state: State) -> None:
-        """Wait for the backends of a killed postmaster, then remove its lock file.
-
-        PostgreSQL refuses to start while old backends hold the shared memory, which is right, and also when the
-        process id in its lock file was given to another process or is a zombie, which after a crash is only noise:
-        that no postmaster and no backend of this data directory lives was established here, under the instance's lock.
-        """
-        self._end_orphans(state, patience=20)
-        (self._data / "postmaster.pid").unlink(missing_ok=True)
+    def _command(self, executable: Path) -> list[str]:
+        return [str(executable), "-D", str(self._data)]
 
     def _end_orphans(self, state: State, *, patience: float) -> None:
         title = f"postgres: {state.instance}: "
@@ -199,7 +212,7 @@ class Postgres:
         # GMT is the one zone that PostgreSQL knows without a file; it is UTC under its older name.
         zone = "UTC" if _UTC_FILE.exists() else "GMT"
         return f"""\
-# Written by `jcm-mrv local start`; changes are lost. Put yours into {self._folder / "local.conf"}.
+# Written by `jcm-mrv local start`; changes are lost. Put yours into {self._local}.
 listen_addresses = '127.0.0.1'
 port = {state.postgres_port}
 # Socket paths end at 107 bytes, which a checkout's path easily exceeds.
@@ -244,7 +257,7 @@ log_min_duration_statement = 5s
 log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
 
-include_if_exists = {_quoted(self._folder / "local.conf")}
+include = {_quoted(self._local)}
 """
 
 

@@ -4,6 +4,7 @@ A process is recognised by its command line in /proc, so a process id that was g
 is never mistaken for a server, and a zombie (whose command line is empty) never for a living one.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from deploy.errors import LocalServersError
 from deploy.local.place import ServerUser, give
@@ -49,18 +50,27 @@ def run_as(
     )
 
 
-def spawn(user: ServerUser | None, argv: Sequence[str], *, home: Path, log: Path) -> None:
-    """Start a server in a session of its own, adopted by init, writing to `log`.
+def spawn(user: ServerUser | None, argv: Sequence[str], *, home: Path, log: Path, held: Path) -> None:
+    """Start a server in a session of its own, adopted by init, writing to `log` and holding a lock on `held`.
 
     `setsid --fork` (util-linux, essential in Debian) and not a child of ours: a child that dies while we live stays
     behind as a zombie whose process id PostgreSQL takes for a running server.
+    The server and all it forks inherit the locked descriptor, so the lock is free exactly when the last of them is
+    gone. That holds across containers that share a folder but not their process ids.
+
+    Raises
+    ------
+    LocalServersError
+        The lock is held: a server that we do not see uses this folder.
     """
     tool = shutil.which("setsid")
     if tool is None:
         raise LocalServersError("there is no setsid; install util-linux")
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "ab") as output:
-        give(log, user)
+    with _open_for(user, held) as lock, _open_for(user, log) as output:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LocalServersError(unseen(home)) from error
         subprocess.run(
             [tool, "--fork", *argv],
             stdin=subprocess.DEVNULL,
@@ -70,17 +80,42 @@ def spawn(user: ServerUser | None, argv: Sequence[str], *, home: Path, log: Path
             cwd=home,
             env=server_environment(home),
             umask=0o077,
+            pass_fds=[lock.fileno()],
             **_identity(user),
         )
 
 
-def find_by_command(argv: Sequence[str]) -> int | None:
-    """Return the process that runs exactly this command line, or nothing.
+def unseen(home: Path) -> str:
+    """Say that a lock is held by nobody we can see."""
+    return f"a server that cannot be seen from here uses {home}, perhaps in a container; stop it there"
 
-    A server's fresh child still bears its parent's command line; of several processes the parent counts.
+
+def is_held(held: Path) -> bool:
+    """Say whether a server holds its lock."""
+    try:
+        file = held.open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def find_by_command(argv: Sequence[str]) -> int | None:
+    """Return the process that runs this command line, or nothing; of the executable only the name counts.
+
+    The packages may have been unpacked anew since it was started. A server's fresh child still bears its parent's
+    command line; of several processes the parent counts.
     """
-    wanted = b"\0".join(os.fsencode(part) for part in argv) + b"\0"
-    found = [pid for pid, command in _commands() if command == wanted]
+    arguments = b"".join(b"\0" + os.fsencode(part) for part in argv[1:]) + b"\0"
+    name = os.fsencode(Path(argv[0]).name)
+    found = []
+    for pid, command in _commands():
+        if command.endswith(arguments) and command[: -len(arguments)].rpartition(b"/")[2] == name:
+            found.append(pid)
     parents = [pid for pid in found if _parent(pid) not in found]
     return min(parents) if parents else None
 
@@ -124,6 +159,12 @@ def tail(logs: Sequence[Path], lines: int = 5) -> str:
         file.seek(max(0, newest.stat().st_size - 4096))
         text = file.read().decode(errors="replace")
     return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+
+
+def _open_for(user: ServerUser | None, path: Path) -> BinaryIO:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    give(path, user)
+    return os.fdopen(descriptor, "ab")
 
 
 def _identity(user: ServerUser | None) -> dict[str, Any]:

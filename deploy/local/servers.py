@@ -19,6 +19,7 @@ from deploy.local.place import (
     size_bytes,
 )
 from deploy.local.postgres import Postgres
+from deploy.local.processes import is_held
 from deploy.local.progress import Progress, QuietProgress
 from deploy.local.state import COLLECTOR, State, free_port, is_free, read_state, write_state
 
@@ -72,16 +73,17 @@ class LocalServers:
     """
 
     def __init__(self, directory: Path, packages: Path | None = None) -> None:
-        asked = directory.absolute()
+        # Without symbolic links: the folder's name is how its processes are recognised.
+        asked = directory.resolve()
         self._user: ServerUser | None = server_user(asked / "postgres")
         self.directory = reachable_directory(asked, self._user)
         self.moved_from = asked if self.directory != asked else None
         if self.moved_from is not None:
             self._user = server_user(self.directory / "postgres")
         if packages is not None:
-            self.packages = reachable_directory(packages.absolute(), self._user)
+            self.packages = reachable_directory(packages.resolve(), self._user)
         else:
-            self.packages = reachable_directory(default_directory(), self._user) / "packages"
+            self.packages = reachable_directory(default_directory().resolve(), self._user) / "packages"
         self._state_file = self.directory / "state.json"
 
     def start(self, progress: Progress | None = None) -> LocalStatus:
@@ -112,22 +114,22 @@ class LocalServers:
 
     def stop(self) -> None:
         """Stop both servers cleanly; each writes what it holds to disk. Nothing happens where none runs."""
-        packages = find_packages(self.packages)
-        if packages is None or not self._state_file.exists():
+        if not self._state_file.exists():
             return
         with self._locked(QuietProgress()):
-            self._stop(packages)
+            self._stop()
 
     def reset(self) -> None:
         """Stop both servers and delete the instance's data, ports and passwords; the packages stay."""
         if not self.directory.exists():
             return
         with self._locked(QuietProgress()):
-            packages = find_packages(self.packages)
-            if packages is not None and self._state_file.exists():
-                self._stop(packages)
+            if self._state_file.exists():
+                self._stop()
             for name in ("postgres", "mosquitto"):
                 folder = self.directory / name
+                if is_held(folder / "running"):
+                    raise LocalServersError(f"a server still uses {folder}; stop it first")
                 if folder.exists():
                     shutil.rmtree(folder)
             self._state_file.unlink(missing_ok=True)
@@ -139,8 +141,8 @@ class LocalServers:
         versions = packages.versions if packages is not None else {}
         postgres_pid = mosquitto_pid = None
         postgres_answers = mosquitto_answers = False
-        if packages is not None and state is not None:
-            postgres, mosquitto = self._servers(packages)
+        if state is not None:
+            postgres, mosquitto = self._servers()
             postgres_pid, mosquitto_pid = postgres.pid(), mosquitto.pid()
             postgres_answers = postgres_pid is not None and postgres.answers(state)
             mosquitto_answers = mosquitto_pid is not None and mosquitto.answers(state)
@@ -200,65 +202,70 @@ class LocalServers:
         if site_id not in state.site_passwords:
             with self._locked(QuietProgress()):
                 state = self._known_state()
-                packages = find_packages(self.packages)
-                if state.add_site(site_id) and packages is not None:
+                if state.add_site(site_id):
                     write_state(self._state_file, state)
-                    self._servers(packages)[1].reload_users(state, site_id)
+                    self._servers()[1].reload_users(state, site_id)
         return site_id, state.site_passwords[site_id]
 
     def _start(self, packages: Packages, progress: Progress) -> None:
-        postgres, mosquitto = self._servers(packages)
+        postgres, mosquitto = self._servers()
         state = read_state(self._state_file)
         if state is None:
-            if (self.directory / "postgres" / "data").exists():
+            if postgres.initialised:
                 raise LocalServersError(
                     f"{self._state_file} is missing while its data is there; restore it or run `jcm-mrv local reset`"
                 )
             state = State()
             write_state(self._state_file, state)
         for attempt in range(1, _TRIES + 1):
-            self._choose_ports(state, postgres, mosquitto)
-            launched = False
+            launched = self._launch(state, packages, postgres, mosquitto, progress)
             try:
-                if mosquitto.pid() is None:
-                    mosquitto.launch(state)
-                if postgres.pid() is None:
-                    launched = True
-                    if not (self.directory / "postgres" / "data").exists():
-                        progress.step("making the database")
-                    postgres.initialise(state)
-                    progress.step("starting PostgreSQL and Mosquitto")
-                    postgres.launch(state)
                 postgres.wait(state)
-                if launched or not postgres.answers(state):
+                if postgres in launched:
                     postgres.prepare_database(state)
                 mosquitto.wait(state)
             except ServerStartError as error:
-                if attempt == _TRIES or "already in use" not in str(error):
+                # One that we found running may have been ending just then.
+                found_running = len(launched) < 2
+                if attempt == _TRIES or not (found_running or "already in use" in str(error)):
                     raise
             else:
                 return
 
-    def _choose_ports(self, state: State, postgres: Postgres, mosquitto: Mosquitto) -> None:
+    def _launch(
+        self, state: State, packages: Packages, postgres: Postgres, mosquitto: Mosquitto, progress: Progress
+    ) -> list[Postgres | Mosquitto]:
+        """Launch the servers that do not run, on their former ports where these are still free; return them."""
+        down = [server for server in (mosquitto, postgres) if server.pid() is None]
+        for server in down:
+            server.clear_crash(state)
         before = (state.postgres_port, state.mosquitto_port)
-        if postgres.pid() is None and not (state.postgres_port and is_free(state.postgres_port)):
+        if postgres in down and not (state.postgres_port and is_free(state.postgres_port)):
             state.postgres_port = free_port(taken=before)
-        if mosquitto.pid() is None and not (state.mosquitto_port and is_free(state.mosquitto_port)):
+        if mosquitto in down and not (state.mosquitto_port and is_free(state.mosquitto_port)):
             state.mosquitto_port = free_port(taken=(*before, state.postgres_port))
         if before != (state.postgres_port, state.mosquitto_port):
             write_state(self._state_file, state)
+        if postgres in down and not postgres.initialised:
+            progress.step("making the database")
+            postgres.initialise(state, packages)
+        if down:
+            progress.step(f"starting {' and '.join(server.name for server in reversed(down))}")
+        for server in down:
+            server.launch(state, packages)
+        return down
 
-    def _stop(self, packages: Packages) -> None:
+    def _stop(self) -> None:
         state = self._known_state()
-        postgres, mosquitto = self._servers(packages)
+        postgres, mosquitto = self._servers()
         # The broker last: what the collector's end still acknowledges must find it.
         postgres.stop(state)
         mosquitto.stop()
 
-    def _servers(self, packages: Packages) -> tuple[Postgres, Mosquitto]:
+    def _servers(self) -> tuple[Postgres, Mosquitto]:
         return (
-            Postgres(self.directory / "postgres", packages, self._user),
-            Mosquitto(self.directory / "mosquitto", packages, self._user),
+            Postgres(self.directory / "postgres", self._user),
+            Mosquitto(self.directory / "mosquitto", self._user),
         )
 
     def _known_state(self) -> State:

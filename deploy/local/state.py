@@ -1,5 +1,6 @@
 """What an instance keeps about itself: ports, passwords and the broker's users, in `state.json` (mode 0600)."""
 
+import os
 import random
 import re
 import secrets
@@ -68,12 +69,17 @@ def read_state(path: Path) -> State | None:
     LocalServersError
         The file is there and cannot be read.
     """
+    foreign = f"{path} belongs to somebody else; run as that user or choose another folder with --dir"
     try:
-        return State.model_validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            # Below /var/tmp anybody may make a folder before we do; what it says is not believed.
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                raise LocalServersError(foreign)
+            return State.model_validate_json(file.read())
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise LocalServersError(f"{path} belongs to somebody else; run as that user or choose another --dir") from error
+        raise LocalServersError(foreign) from error
     except ValidationError as error:
         said: Any = error.errors(include_input=False)[0]["msg"]
         raise LocalServersError(f"{path} is damaged ({said}); restore it or run `jcm-mrv local reset`") from error
