@@ -63,6 +63,12 @@ def _identifier(value: str) -> str:
     return value
 
 
+def _text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(f"{value!r} has a line break or a control character: expected one line of text")
+    return value
+
+
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError(
@@ -104,7 +110,7 @@ def _factor_value(value: Decimal) -> Decimal:
 Exact = Annotated[Decimal, BeforeValidator(_exact)]
 RegisterWh = Annotated[Exact, Field(ge=0, le=Decimal(int(REGISTER_LIMIT_WH)))]
 Positive = Annotated[Exact, Field(gt=0)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True), AfterValidator(_text)]
 Identifier = Annotated[str, StringConstraints(max_length=128), AfterValidator(_identifier)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Instant = Annotated[datetime, AfterValidator(_utc)]
