@@ -1,0 +1,29 @@
+"""What can go wrong between the broker and the database, in words an operator can act on."""
+
+
+class IngestError(Exception):
+    """The collector cannot go on."""
+
+
+class BrokerUnavailableError(IngestError):
+    """The broker does not answer."""
+
+
+class BrokerRefusedError(IngestError):
+    """The broker refuses the collector."""
+
+
+class SubscriptionRefusedError(IngestError):
+    """The broker refuses the subscription."""
+
+
+class SessionFailedError(IngestError):
+    """The MQTT thread ended by a fault in the code."""
+
+
+class StoreFailedError(IngestError):
+    """The database refuses what is no matter of the data."""
+
+
+class UnstorableError(Exception):
+    """A batch holds a value that no row can hold; never leaves the collector."""

@@ -1,0 +1,389 @@
+"""The MQTT session: persistent, QoS 1, acknowledged by hand, and only on the connection that a message came on.
+
+paho does the protocol; the loop is ours (its `loop_read`, `loop_write`, `loop_misc`). Everything that touches the
+connection happens in one thread, so that the check of a message's epoch and the sending of its PUBACK cannot be
+parted by a reconnect, and a fault ends the thread where it can be seen: paho's own thread dies silently
+(paho #365, #704), and its `ack()` sends the number on whatever connection is open.
+"""
+
+import contextlib
+import os
+import selectors
+import ssl
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import paho.mqtt.client as mqtt
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from devices import topics
+from devices.mqtt_url import BrokerAddress
+from ingest.backoff import Backoff
+from ingest.errors import (
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    IngestError,
+    SessionFailedError,
+    SubscriptionRefusedError,
+)
+from ingest.inbox import Inbox, Received
+
+log = structlog.get_logger()
+
+# A broker that accepts a connection and then says nothing is away: CONNACK and SUBACK must be there by then.
+_HANDSHAKE_S = 15.0
+_GOODBYE_S = 3.0
+# How many packets to read before acknowledgements are looked at again.
+_READS = 200
+_PUBACK = struct.Struct(">BBH")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What the session is; the client id must stay the same, the broker keeps the queue under it."""
+
+    address: BrokerAddress
+    client_id: str
+    version: Literal["3.1.1", "5"] = "5"
+    window: int = 4000
+    """Receive Maximum (MQTT 5): most messages in flight without an acknowledgement."""
+    session_expiry_s: int = 7 * 24 * 3600
+    share_group: str = ""
+    # paho notices a silent connection after two of these.
+    keepalive_s: int = 20
+
+    @property
+    def filter(self) -> str:
+        """The subscription."""
+        return f"$share/{self.share_group}/{topics.FILTER}" if self.share_group else topics.FILTER
+
+
+class Session:
+    """A connection that comes back, and what arrives on it.
+
+    Parameters
+    ----------
+    options
+        Broker, login and session.
+    inbox
+        Where messages go.
+    """
+
+    def __init__(self, options: SessionOptions, inbox: Inbox) -> None:
+        self._options = options
+        self._inbox = inbox
+        self._backoff = Backoff()
+        self._client = self._make_client()
+        self._thread = threading.Thread(target=self._run, name="jcm-mrv-mqtt", daemon=True)
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_out, False)
+        os.set_blocking(self._wake_in, False)
+        self._ready = threading.Event()
+        self._ended = threading.Event()
+        self._stopping = threading.Event()
+        self._draining = False
+        self._failure: IngestError | None = None
+        self._acknowledged: deque[Sequence[Received]] = deque()
+        # The rest belongs to the network thread.
+        self._epoch = 0
+        self._live = 0
+        self._subscribed = False
+        self._pending = bytearray()
+        self._paho_writes = False
+        self._refusal = ""
+        self._loss = ""
+        self._count = 0
+        self._beat = time.monotonic()
+
+    @property
+    def failure(self) -> IngestError | None:
+        """Why the session ended, when it did not end by `stop`."""
+        return self._failure
+
+    @property
+    def connected(self) -> bool:
+        """Whether the subscription stands now."""
+        return self._subscribed
+
+    def alive(self, within_s: float = 30.0) -> bool:
+        """Whether the network thread runs and went round within `within_s`; knows nothing of the database."""
+        return self._thread.is_alive() and time.monotonic() - self._beat < within_s
+
+    def start(self) -> None:
+        """Connect and subscribe; return when the broker has granted it.
+
+        Raises
+        ------
+        BrokerUnavailableError, BrokerRefusedError, SubscriptionRefusedError
+            The first connection failed; later ones are tried again for ever.
+        """
+        self._thread.start()
+        while not self._ready.wait(0.05):
+            if self._ended.is_set():
+                raise self._failure or SessionFailedError("the MQTT session ended before it began")
+
+    def acknowledge(self, messages: Sequence[Received]) -> None:
+        """Send a PUBACK for each message that came on the connection that stands; the broker repeats the others."""
+        self._acknowledged.append(messages)
+        self._wake()
+
+    def drain(self) -> None:
+        """Take no new message; what the broker still sends stays unacknowledged and comes again next time."""
+        self._draining = True
+
+    def stop(self) -> None:
+        """Send the acknowledgements that are left, disconnect and end the thread; the broker keeps the session."""
+        self._draining = True
+        self._stopping.set()
+        self._inbox.close()
+        self._wake()
+        self._thread.join(_GOODBYE_S + 2)
+
+    def _wake(self) -> None:
+        # A full pipe wakes as well as one byte more would.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_in, b"\0")
+
+    def _make_client(self) -> mqtt.Client:
+        options = self._options
+        five = options.version == "5"
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=options.client_id,
+            clean_session=None if five else False,
+            protocol=mqtt.MQTTv5 if five else mqtt.MQTTv311,
+            manual_ack=True,
+            reconnect_on_failure=False,
+        )
+        if options.address.tls:
+            client.tls_set_context(ssl.create_default_context())
+        if options.address.username is not None:
+            client.username_pw_set(options.address.username, options.address.password)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        # With this set, paho leaves every write to our loop.
+        client.on_socket_register_write = lambda *_: None
+        properties = None
+        if five:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = options.session_expiry_s
+            properties.ReceiveMaximum = options.window
+        client.connect_async(
+            options.address.host,
+            options.address.port,
+            options.keepalive_s,
+            clean_start=False if five else mqtt.MQTT_CLEAN_START_FIRST_ONLY,
+            properties=properties,
+        )
+        return client
+
+    def _run(self) -> None:
+        try:
+            self._stay_connected()
+        except IngestError as error:
+            self._failure = error
+        except Exception as error:
+            log.exception("mqtt_thread_failed")
+            self._failure = SessionFailedError(
+                f"the MQTT thread failed by {type(error).__name__}: {error}; nothing is lost, start again and report it"
+            )
+        finally:
+            self._subscribed = False
+            self._ended.set()
+            self._inbox.close()
+
+    def _stay_connected(self) -> None:
+        while not self._stopping.is_set():
+            self._refusal = self._loss = ""
+            try:
+                self._client.reconnect()
+            except OSError as error:
+                self._loss = error.strerror or str(error)
+            else:
+                self._serve()
+            if self._stopping.is_set():
+                return
+            if not self._ready.is_set():
+                raise self._first_failure()
+            wait_s = self._backoff.next()
+            if self._refusal:
+                log.error("broker_refused", broker=str(self._options.address), reason=self._refusal, retry_s=wait_s)
+            else:
+                log.warning("broker_lost", broker=str(self._options.address), reason=self._loss, retry_s=wait_s)
+            self._beat = time.monotonic() + wait_s
+            self._stopping.wait(wait_s)
+
+    def _first_failure(self) -> IngestError:
+        address = self._options.address
+        if self._refusal:
+            login = f"the login {address.username}" if address.username else "a client without login"
+            return BrokerRefusedError(
+                f"the broker {address} refuses {login} ({self._refusal}); "
+                "correct JCM_MRV_MQTT_URL or the users of the broker"
+            )
+        return BrokerUnavailableError(
+            f"the broker {address} does not answer ({self._loss or 'no reason given'}); "
+            "start it or correct JCM_MRV_MQTT_URL"
+        )
+
+    def _serve(self) -> None:
+        """Carry one connection until it ends."""
+        socket: Any = self._client.socket()
+        tls = isinstance(socket, ssl.SSLSocket)
+        deadline = time.monotonic() + _HANDSHAKE_S
+        misc_at = 0.0
+        interest = selectors.EVENT_READ
+        try:
+            with selectors.DefaultSelector() as selector:
+                connection = selector.register(socket, interest)
+                selector.register(self._wake_out, selectors.EVENT_READ)
+                while self._flush(socket):
+                    if self._stopping.is_set():
+                        self._say_goodbye(socket)
+                        return
+                    wanted = selectors.EVENT_READ
+                    if self._pending or self._client.want_write():
+                        wanted |= selectors.EVENT_WRITE
+                    if wanted != interest:
+                        interest = wanted
+                        connection = selector.modify(socket, wanted)
+                    ready = {key.fd for key, _ in selector.select(0 if tls and socket.pending() else 1.0)}
+                    if self._wake_out in ready:
+                        os.read(self._wake_out, 4096)
+                    if connection.fd in ready or tls:
+                        self._read()
+                    now = self._beat = time.monotonic()
+                    if now - misc_at >= 1:
+                        misc_at = now
+                        self._client.loop_misc()
+                    if not self._subscribed and now > deadline:
+                        self._loss = self._loss or f"no answer within {_HANDSHAKE_S:g} s"
+                        return
+        finally:
+            # From here on the acknowledgements of this connection are void; the broker sends those messages again.
+            self._live = 0
+            self._subscribed = False
+            self._pending.clear()
+            self._paho_writes = False
+
+    def _read(self) -> None:
+        for _ in range(_READS):
+            before = self._count
+            if self._client.loop_read() != mqtt.MQTT_ERR_SUCCESS or self._count == before:
+                return
+
+    def _flush(self, socket: Any) -> bool:
+        """Write what is to be written: one `send` for all acknowledgements, and what paho has of its own.
+
+        paho sends each PUBACK by itself. Neither may cut into a packet of the other that is half sent.
+        Return whether the connection still stands.
+        """
+        while self._acknowledged:
+            live = self._live
+            for message in self._acknowledged.popleft():
+                if message.epoch == live and message.qos:
+                    self._pending += _PUBACK.pack(0x40, 2, message.mid)
+        if self._pending and not self._paho_writes:
+            try:
+                del self._pending[: socket.send(self._pending)]
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                pass
+            except OSError:
+                # paho meets the same on its next read and ends the connection.
+                self._pending.clear()
+        if not self._pending and self._client.want_write():
+            self._client.loop_write()
+            self._paho_writes = self._client.want_write()
+        return self._client.socket() is socket
+
+    def _say_goodbye(self, socket: Any) -> None:
+        deadline = time.monotonic() + _GOODBYE_S
+        while self._pending and self._flush(socket) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._client.disconnect()
+        while self._flush(socket) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _on_connect(
+        self, client: mqtt.Client, _data: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if reason.is_failure:
+            self._refusal = str(reason)
+            return
+        self._epoch += 1
+        self._live = self._epoch
+        log.info(
+            "broker_connected",
+            broker=str(self._options.address),
+            version=self._options.version,
+            session_present=flags.session_present,
+        )
+        if not flags.session_present and self._ready.is_set():
+            log.warning("broker_lost_session", client_id=self._options.client_id)
+        # A persistent session keeps the first subscription for ever, so it is said again on every connection.
+        if self._options.version == "5":
+            client.subscribe(
+                self._options.filter,
+                options=SubscribeOptions(
+                    qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+                ),
+            )
+        else:
+            client.subscribe(self._options.filter, qos=1)
+        if self._options.share_group:
+            # From a time before the group: with both, every member would be sent everything.
+            client.unsubscribe(topics.FILTER)
+
+    def _on_subscribe(
+        self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        for reason in reasons:
+            if reason.is_failure or reason.value == 0:
+                said = str(reason) if reason.is_failure else "granted without acknowledgement (QoS 0)"
+                raise SubscriptionRefusedError(
+                    f"the broker {self._options.address} refuses the subscription {self._options.filter} ({said}); "
+                    "give the collector's login read access to it"
+                )
+        self._subscribed = True
+        self._backoff.reset()
+        self._ready.set()
+
+    def _on_disconnect(
+        self, _client: mqtt.Client, _data: Any, _flags: mqtt.DisconnectFlags, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._live = 0
+        self._loss = self._loss or str(reason)
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        self._count += 1
+        if self._draining and message.qos:
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            # Against the standard, so no broker hands it on; it must not end the collector all the same.
+            topic = "\ufffd"
+        self._inbox.put(
+            Received(
+                self._live,
+                message.mid,
+                topic,
+                bytes(message.payload),
+                message.qos,
+                message.retain,
+                message.dup,
+                time.time(),
+            )
+        )
