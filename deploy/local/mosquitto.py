@@ -145,6 +145,8 @@ class Mosquitto:
 
     def _text(self, port: int) -> str:
         # Mosquitto's window of 20 allows 900 messages a second, one of 4,000 allows 20,000 (measured, see design).
+        # A thousand million queued messages and not 0, which also means unlimited: with 0 Mosquitto 2.0.21 ends the
+        # connection of a client ("Quota exceeded") after each publication that it refuses; the bytes are what bounds.
         # Sessions never expire on the broker's side (persistent_client_expiration stays unset), because a collector
         # that comes back after weeks must find its queue; MQTT 5 clients name their own expiry.
         # The queue is written every 5 seconds and when the broker ends: with autosave_on_changes the changes after
@@ -163,10 +165,10 @@ persistence_file queue.db
 autosave_interval 5
 autosave_on_changes false
 
-max_queued_messages 0
+max_queued_messages 1000000000
 max_queued_bytes {MAX_QUEUED_BYTES}
 max_inflight_messages 4000
-max_packet_size 4194304
+max_packet_size 2097152
 set_tcp_nodelay true
 sys_interval 5
 
