@@ -32,7 +32,7 @@ class DeviceEnergy:
     kind: str
     energy_wh: Decimal
     coverage: Decimal
-    """Share of the period's time that credited intervals cover, 0 to 1, rounded down to 4 places."""
+    """Share of the time it was due to be read that has readings and is credited, 0 to 1, rounded down to 4 places."""
     rules: Mapping[str, int]
     """How often each register rule fired, by rule id."""
 
@@ -110,6 +110,41 @@ class PeriodResult:
     notes: tuple[str, ...] = ()
     """What a reader must know, such as an unconfirmed default factor."""
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "PeriodResult":
+        """Read back what `as_json` wrote."""
+        until = content["received_until"]
+        return cls(
+            project=content["project"],
+            title=content["title"],
+            host_country=content["host_country"],
+            methodology=content["methodology"]["id"],
+            methodology_version=content["methodology"]["version"],
+            methodology_title=content["methodology"]["title"],
+            first_day=date.fromisoformat(content["period"]["from"]),
+            last_day=date.fromisoformat(content["period"]["to"]),
+            revision=content["revision"],
+            received_until=None if until is None else datetime.fromisoformat(until),
+            systems=tuple(_system_from(system) for system in content["systems"]),
+            vintages=tuple(
+                Vintage(
+                    year=vintage["year"],
+                    first_day=date.fromisoformat(vintage["from"]),
+                    last_day=date.fromisoformat(vintage["to"]),
+                    eg_mwh=Decimal(vintage["eg_mwh"]),
+                    re_tco2=Decimal(vintage["re_tco2"]),
+                    pe_tco2=Decimal(vintage["pe_tco2"]),
+                    er_tco2=vintage["er_tco2"],
+                )
+                for vintage in content["vintages"]
+            ),
+            coverage=_coverage(content["quality"]["coverage"]),
+            rules=content["quality"]["rules"],
+            inputs_digest=content["inputs_digest"],
+            code_version=content["code_version"],
+            notes=tuple(content["notes"]),
+        )
+
     @property
     def er_tco2(self) -> int:
         """ER_p: whole tonnes, the sum over the vintages."""
@@ -177,3 +212,32 @@ def _system(system: SystemResult) -> dict[str, Any]:
             for device in system.devices
         ],
     }
+
+
+def _system_from(content: Mapping[str, Any]) -> SystemResult:
+    return SystemResult(
+        id=content["id"],
+        site=content["site"],
+        connection=content["connection"],
+        capacity_kw=Decimal(content["capacity_kw"]),
+        factor=Factor(Decimal(content["ef_tco2_per_mwh"]), content["ef_source"], content["ef_confirmed"]),
+        years=tuple(
+            SystemYear(year["year"], Decimal(year["eg_mwh"]), Decimal(year["re_tco2"])) for year in content["years"]
+        ),
+        devices=tuple(
+            DeviceEnergy(
+                site=device["site"],
+                id=device["id"],
+                serial_number=device["serial_number"],
+                kind=device["kind"],
+                energy_wh=Decimal(device["energy_wh"]),
+                coverage=_coverage(device["coverage"]),
+                rules=device["rules"],
+            )
+            for device in content["devices"]
+        ),
+    )
+
+
+def _coverage(value: float) -> Decimal:
+    return Decimal(str(value)).quantize(Decimal("0.0001"))

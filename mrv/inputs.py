@@ -1,0 +1,211 @@
+"""The readings a period is computed from: loaded one device at a time, and digested.
+
+The digest covers, in this order, each text and array led by its length in bytes as 8 bytes little-endian:
+
+1. the ASCII text `jcm-mrv inputs 1`
+2. the canonical declarations, UTF-8
+3. the canonical methodology and factors, UTF-8
+4. the period as `FROM/TO`, ISO 8601 dates
+5. for every credited device, in the order of system, site and device id:
+   a. `system`, `site`, `device`, `point`, joined by line feeds, UTF-8
+   b. the instants, int64 little-endian microseconds since 1970-01-01T00:00Z, rising
+   c. the registers, int64 little-endian milliwatt-hours
+   d. the power, float64 little-endian watts, NaN (7ff8000000000000) where a reading has none
+
+The arrays hold the readings of the period and, around it, those that the register rules need to judge its edges. It is
+written as `sha256:` and 64 hexadecimal digits.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from mrv.basis import Basis, Credited
+from mrv.calendar import MICROSECOND
+from mrv.errors import PeriodError
+from mrv.register_rules import DeclaredRegister, to_mwh
+from sql.named import load
+
+_PREAMBLE = b"jcm-mrv inputs 1"
+# PostgreSQL's COPY BINARY: a header of 19 bytes, rows of length-prefixed big-endian fields, a trailer of 2.
+_HEADER, _TRAILER = 19, 2
+_ROW = np.dtype(
+    [("fields", ">i2"), ("l1", ">i4"), ("ts", ">i8"), ("l2", ">i4"), ("wh", ">f8"), ("l3", ">i4"), ("w", ">f8")]
+)
+_EPOCH_2000_US = 946_684_800_000_000
+_NAN = np.uint64(0x7FF8000000000000)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """The readings of one register in order of time."""
+
+    t_us: NDArray[np.int64]
+    """Instants [µs UTC], rising, shape (n,)."""
+    register_mwh: NDArray[np.int64]
+    """Registers [mWh], shape (n,)."""
+    power_w: NDArray[np.float64]
+    """Power [W], NaN where a reading has none, shape (n,)."""
+    opening: DeclaredRegister | None = None
+    """The register declared at the installation, where the readings reach back to it."""
+    closing: DeclaredRegister | None = None
+    """The register declared at the removal, where the readings reach up to it."""
+
+    @classmethod
+    def empty(cls) -> "Series":
+        """No reading at all."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+
+    @property
+    def power_or_none(self) -> NDArray[np.float64] | None:
+        """The power, or None where no reading has one."""
+        return None if bool(np.isnan(self.power_w).all()) else self.power_w
+
+    def part_digest(self, start_us: int, end_us: int) -> bytes:
+        """Digest the readings from an instant to before another: SHA-256 of their arrays as in the period's digest."""
+        lo, hi = np.searchsorted(self.t_us, [start_us, end_us], side="left").tolist()
+        digest = hashlib.sha256()
+        _add(digest, *_arrays(Series(self.t_us[lo:hi], self.register_mwh[lo:hi], self.power_w[lo:hi])))
+        return digest.digest()
+
+
+class InputsDigest:
+    """The digest of a period's inputs, fed device by device."""
+
+    def __init__(self, basis: Basis, first: date, last: date) -> None:
+        self._sha256 = hashlib.sha256()
+        period = f"{first.isoformat()}/{last.isoformat()}"
+        _add(
+            self._sha256,
+            _PREAMBLE,
+            basis.declarations_text.encode(),
+            basis.methodology_text.encode(),
+            period.encode(),
+        )
+
+    def add(self, credited: Credited, series: Series) -> None:
+        """Add the readings of the next device."""
+        name = "\n".join((credited.system.id, credited.site.id, credited.device.id, credited.point))
+        _add(self._sha256, name.encode(), *_arrays(series))
+
+    def text(self) -> str:
+        """Return the digest as reports write it."""
+        return f"sha256:{self._sha256.hexdigest()}"
+
+
+def _arrays(series: Series) -> tuple[bytes, bytes, bytes]:
+    power = series.power_w.view(np.uint64).copy()
+    power[np.isnan(series.power_w)] = _NAN
+    return (
+        series.t_us.astype("<i8").tobytes(),
+        series.register_mwh.astype("<i8").tobytes(),
+        power.astype("<u8").tobytes(),
+    )
+
+
+def _add(digest: "hashlib._Hash", *parts: bytes) -> None:
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+
+
+class StoredReadings:
+    """Readings of a project's devices in the database, as they were received up to a cut-off.
+
+    Parameters
+    ----------
+    connection
+        In a transaction of one snapshot, where the readings of several devices must belong together.
+    project
+        Id of the project.
+    cut_off
+        The latest `received_at` that counts; None: whatever is there.
+    """
+
+    def __init__(self, connection: psycopg.Connection, project: str, cut_off: datetime | None = None) -> None:
+        self._connection = connection
+        self._cut_off: datetime | str = "infinity" if cut_off is None else cut_off
+        rows = connection.execute(_QUERIES["devices"], {"project": project}).fetchall()
+        self._ids = {(site, device): int(number) for site, device, number in rows}
+
+    def number(self, credited: Credited) -> int:
+        """Return the device's number in the database.
+
+        Raises
+        ------
+        PeriodError
+            The device is declared but was never applied.
+        """
+        try:
+            return self._ids[credited.site.id, credited.device.id]
+        except KeyError:
+            raise PeriodError(f"device {credited.label} is not in the database; apply the declaration again") from None
+
+    def read(self, credited: Credited, start: datetime, end: datetime) -> Series:
+        """Read the register of a device over a span, and around it what the register rules need.
+
+        Parameters
+        ----------
+        credited
+            The device; readings before it was installed or after it was removed are left out.
+        start, end
+            The span, start included, end not.
+
+        Returns
+        -------
+        Series
+            The readings of the span; before and after it as many as the rules want to confirm a level
+            (`confirm_samples`, and at least `confirm_for` beyond the nearest one), however far away that one is.
+        """
+        spec, installed = credited.spec, credited.device.installed
+        removed = None if credited.device.removed is None else credited.device.removed.at
+        if installed >= end or (removed is not None and removed <= start):
+            return Series.empty()
+        span = {"device": self.number(credited), "cut_off": self._cut_off}
+        around = self._connection.execute(
+            _QUERIES[f"context_{credited.column}"],
+            {
+                **span,
+                "start": start,
+                "end": end,
+                "not_before": installed,
+                "not_after": "infinity" if removed is None else removed,
+                "samples": spec.confirm_samples,
+                "span": spec.confirm_for,
+            },
+        ).fetchone()
+        before, after = around or (None, None)
+        reach_from = installed if before is None else max(installed, before)
+        reach_to = (removed or end) if after is None else after + MICROSECOND
+        reach_to = reach_to if removed is None else min(reach_to, removed)
+        rows = self._copy(credited.column, {**span, "start": reach_from, "end": reach_to})
+        return Series(
+            t_us=rows["ts"].astype(np.int64) + _EPOCH_2000_US,
+            register_mwh=to_mwh(rows["wh"].astype(np.float64)),
+            power_w=rows["w"].astype(np.float64),
+            opening=credited.opening if reach_from == installed else None,
+            closing=credited.closing if reach_to == removed else None,
+        )
+
+    def arrived_after(self, devices: Sequence[Credited], start: datetime, end: datetime, cut_off: datetime) -> int:
+        """Count the readings of a span that were received after a cut-off."""
+        total = 0
+        for credited in devices:
+            given = {"device": self.number(credited), "start": start, "end": end, "cut_off": cut_off}
+            row = self._connection.execute(_QUERIES["arrived_after"], given).fetchone()
+            total += int(row[0]) if row else 0
+        return total
+
+    def _copy(self, column: str, span: dict[str, object]) -> NDArray[np.void]:
+        with self._connection.cursor().copy(_QUERIES[f"series_{column}"], span) as copy:
+            data = b"".join(copy)
+        body = memoryview(data)[_HEADER : len(data) - _TRAILER]
+        return np.frombuffer(body, dtype=_ROW)
+
+
+_QUERIES = load("mrv")
