@@ -1,6 +1,6 @@
 r"""The report as CSV: one tidy table, one fact a row, for a spreadsheet's pivot table or `pandas.read_csv`.
 
-Columns, always all of them and in this order (an empty cell means: does not apply):
+Columns, always all of them and in this order (an empty cell: does not apply; what is not declared has no row):
 
 ======================  ==================================================================================
 project                 the project's reference number
@@ -37,6 +37,7 @@ COLUMNS = (
 _FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r\n")
 _MONITORED = "monitored, Option C"
 _DECLARED = "declared"
+_VALUE = 6
 
 Fact = tuple[str, str, str, str, int | None, str, Decimal | int | str | None, str, str]
 """level, system, site, device, year, parameter, value, unit, source."""
@@ -49,7 +50,8 @@ def render(result: PeriodResult, particulars: Particulars) -> bytes:
     writer.writerow(COLUMNS)
     head = (_text(result.project), result.first_day.isoformat(), result.last_day.isoformat(), result.revision)
     for fact in _facts(result, particulars):
-        writer.writerow((*head, *(_cell(value) for value in fact)))
+        if fact[_VALUE] is not None:
+            writer.writerow((*head, *(_cell(value) for value in fact)))
     return text.getvalue().encode()
 
 
@@ -117,7 +119,12 @@ def _of_devices(system: SystemResult, particulars: Particulars) -> Iterator[Fact
         yield *ids, "accuracy_class", particulars.accuracy_class(device.site, device.id), "", _DECLARED
         error = particulars.maximum_permissible_error_percent(device.site, device.id)
         yield *ids, "maximum_permissible_error", error, "%", _DECLARED
-        yield *ids, "calibration", wording.calibration(particulars.calibrations(device.site, device.id)), "", _DECLARED
+        for calibration in particulars.calibrations(device.site, device.id):
+            yield *ids, "calibration_performed", calibration.performed.isoformat(), "", _DECLARED
+            yield *ids, "calibration_valid_until", calibration.valid_until.isoformat(), "", _DECLARED
+            yield *ids, "calibration_error", calibration.error_percent, "%", _DECLARED
+            yield *ids, "calibration_laboratory", calibration.laboratory, "", _DECLARED
+            yield *ids, "calibration_certificate", calibration.certificate, "", _DECLARED
 
 
 def _cell(value: Decimal | int | str | None) -> str:

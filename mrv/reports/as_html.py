@@ -32,6 +32,7 @@ thead th { background: var(--band); border-bottom: 2px solid var(--line); vertic
 tbody th { font-weight: 600; }
 tfoot th, tfoot td { border-top: 2px solid var(--line); font-weight: 700; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.id { white-space: nowrap; }
 .mark { background: var(--warn); border-bottom: 2px solid var(--warn-line); padding: 0 .3em; white-space: nowrap; }
 code { font: .92em ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: minmax(9rem, auto) 1fr; gap: .3rem 1.5rem; margin: .5rem 0 0; }
@@ -71,7 +72,7 @@ def render(result: PeriodResult, particulars: Particulars) -> bytes:
 def _head(result: PeriodResult, particulars: Particulars) -> str:
     who = [escape(participant) for participant in particulars.participants]
     if particulars.third_party_entity:
-        who.append(f"verified by {escape(particulars.third_party_entity)}")
+        who.append(f"third-party entity: {escape(particulars.third_party_entity)}")
     people = f"<br>\n{'; '.join(who)}" if who else ""
     return (
         f"<header>\n<h1>{escape(result.title)}</h1>\n<p>{escape(result.project)}, {escape(result.host_country)}: "
@@ -82,10 +83,11 @@ def _head(result: PeriodResult, particulars: Particulars) -> str:
 
 def _total(result: PeriodResult) -> str:
     mwh = sum((vintage.eg_mwh for vintage in result.vintages), Decimal(0))
+    revision = escape(f"revision {wording.revision(result)}" if result.revision else wording.revision(result))
     draft = "" if result.revision else '<p class="warning" role="note">Draft: this period is not frozen.</p>'
     return (
         f'<p class="total"><strong>{result.er_tco2:,} tCO2</strong>\n<span>emission reductions (ER_p) from '
-        f"{wording.number(mwh)} MWh; revision {escape(wording.revision(result))}</span></p>\n{draft}"
+        f"{wording.number(mwh)} MWh; {revision}</span></p>\n{draft}"
     )
 
 
@@ -140,13 +142,13 @@ def _devices(result: PeriodResult, particulars: Particulars) -> str:
         for device in system.devices:
             accuracy_class = particulars.accuracy_class(device.site, device.id)
             calibration = wording.calibration(particulars.calibrations(device.site, device.id))
-            fired = ", ".join(f"{rule} × {count:,}" for rule, count in sorted(device.rules.items()) if count)
+            fired = "<br>".join(f"{escape(rule)} × {count:,}" for rule, count in sorted(device.rules.items()) if count)
             rows.append(
-                f'<tr><th scope="row">{escape(device.id)}</th><td>{escape(system.id)}</td>'
+                f'<tr><th scope="row" class="id">{escape(device.id)}</th><td>{escape(system.id)}</td>'
                 f"<td>{escape(device.kind)}</td><td>{escape(device.serial_number or '–')}</td>"
                 f"<td>{escape(accuracy_class or '–')}</td>"
-                f"<td>{escape(calibration)}</td><td{_NUMBER}>{device.energy_wh:,f}</td>"
-                f"<td{_NUMBER}>{wording.percent(device.coverage)}</td><td>{escape(fired) or '–'}</td></tr>"
+                f"<td>{escape(calibration or 'none declared')}</td><td{_NUMBER}>{device.energy_wh:,f}</td>"
+                f'<td class="n">{wording.percent(device.coverage)}</td><td class="id">{fired or "–"}</td></tr>'
             )
     heads = ("Device", "System", "Kind", "Serial number", "Accuracy class", "Calibration", "Energy (Wh)", "Coverage",
              "Rules that fired")  # fmt: skip

@@ -47,7 +47,7 @@ def render(result: PeriodResult, particulars: Particulars) -> bytes:
             {
                 "title": f"Monitoring Report Sheet {result.project}",
                 "subject": wording.days(result.first_day, result.last_day),
-                "author": "",
+                "author": f"jcm-mrv {result.code_version}",
                 "comments": result.inputs_digest,
                 "created": created.astimezone(UTC),
             }
@@ -67,18 +67,25 @@ def render(result: PeriodResult, particulars: Particulars) -> bytes:
 def _write_devices(
     sheet: Worksheet, formats: Formats, result: PeriodResult, particulars: Particulars, footer: str
 ) -> None:
-    rules = sorted({rule for system in result.systems for device in system.devices for rule in device.rules})
+    devices = [device for system in result.systems for device in system.devices]
+    # A column for each rule there is would make the page too small to read; the sheet of notes lists them all.
+    rules = sorted({rule for device in devices for rule, fired in device.rules.items() if fired})
     last = len(DEVICE_COLUMNS) + len(rules) - 1
     set_page(sheet, footer, repeat=(0, 1))
     write_text(
-        sheet, 0, 0, last, "Credited devices: energy, coverage and how often each quality rule fired", formats.title
+        sheet,
+        0,
+        0,
+        last,
+        "Credited devices: energy, coverage, and how often each quality rule fired (none: –)",
+        formats.title,
     )
     sheet.set_row(0, 24)
     for column, (header, width) in enumerate(DEVICE_COLUMNS):
         sheet.set_column(column, column, width)
         write_text(sheet, 1, column, column, header, formats.header)
     if rules:
-        sheet.set_column(len(DEVICE_COLUMNS), last, 6)
+        sheet.set_column(len(DEVICE_COLUMNS), last, 9)
         sheet.set_row(1, 6.0 * max(len(rule) for rule in rules))
     for column, rule in enumerate(rules, start=len(DEVICE_COLUMNS)):
         write_text(sheet, 1, column, column, rule, formats.rotated)
@@ -95,7 +102,7 @@ def _write_devices(
             for column, rule in enumerate(rules, start=len(DEVICE_COLUMNS)):
                 write_number(sheet, row, column, device.rules.get(rule, 0), count)
     if row > 1:
-        energy = sum((device.energy_wh for system in result.systems for device in system.devices), Decimal(0))
+        energy = sum((device.energy_wh for device in devices), Decimal(0))
         write_text(sheet, row + 1, 0, _ENERGY_WH - 1, "Total", formats.label)
         for column, value, number_format in ((_ENERGY_WH, energy, WH), (_ENERGY_MWH, energy / Decimal(1_000_000), MWH)):
             letter = "ABCDEFGHIJK"[column]
@@ -109,7 +116,7 @@ def _write_device(
     sheet: Worksheet, formats: Formats, row: int, system: SystemResult, device: DeviceEnergy, particulars: Particulars
 ) -> None:
     error = particulars.maximum_permissible_error_percent(device.site, device.id)
-    calibration = wording.calibration(particulars.calibrations(device.site, device.id))
+    calibration = wording.calibration(particulars.calibrations(device.site, device.id)) or "none declared"
     texts = (
         system.id, device.site, device.id, device.kind, device.serial_number or "",
         particulars.accuracy_class(device.site, device.id) or "", "" if error is None else f"{error:f}", calibration,

@@ -3,8 +3,9 @@
 Columns of Table 1 verbatim from the sheet of ID009; the arrangement follows the forms of the JCM. Entered values stand
 in `MRS(input)` only; every tonne is a formula, so that a reader can recalculate.
 
-The formulas give the exact result although spreadsheets count in doubles: a product of a 6-place energy and an n-place
-factor has 6 + n places, so rounding it there removes the binary error before ROUNDDOWN could be misled by it.
+The formulas give the exact result although spreadsheets count in doubles: whole watt-hours times a factor of n places
+have n places, so rounding the product there removes the binary error before it is rounded down. That is done with INT:
+ROUNDDOWN and TRUNC of LibreOffice 7.4 make 2017.123457 of 2017.123456999, and 1201735 of 1201734.999999.
 """
 
 from dataclasses import dataclass
@@ -235,7 +236,7 @@ def write_process(sheet: Worksheet, formats: Formats, result: PeriodResult, plan
     table.heading(2, "1. Calculations for emission reductions")
     for vintage in result.vintages:
         re, pe = plan.re_year[vintage.year], plan.pe_process[vintage.year]
-        formula = f"=MAX(0,ROUNDDOWN({_value(re)}-{_value(pe)},0))"
+        formula = f"=MAX(0,INT(ROUND({_value(re)}-{_value(pe)},6)))"
         when = wording.days(vintage.first_day, vintage.last_day)
         row = plan.er_process[vintage.year]
         table.row(row, f"Emission reductions during {when}, whole tonnes", "n/a", "tCO2/p", "ER_p")
@@ -259,7 +260,7 @@ def write_process(sheet: Worksheet, formats: Formats, result: PeriodResult, plan
         row = plan.pe_process[vintage.year]
         when = wording.days(vintage.first_day, vintage.last_day)
         table.row(row, f"Project emissions during {when}, as the methodology has them", "n/a", "tCO2/p", "PE_p")
-        write_number(sheet, row, _PROCESS_VALUE, vintage.pe_tco2, formats.number("#,##0.######", entered=True))
+        write_number(sheet, row, _PROCESS_VALUE, vintage.pe_tco2, formats.number(FRACTIONAL_TONNES, entered=True))
 
 
 def _reference_emissions(table: "_Table", result: PeriodResult, plan: Plan) -> None:
@@ -286,7 +287,7 @@ def _reference_emissions(table: "_Table", result: PeriodResult, plan: Plan) -> N
                 product = f"{_value(row)}*{_value(plan.ef_process[system.id])}"
                 row = plan.re_process[system.id, year]
                 table.row(row, f"  Reference emissions of PV system {system.id}, {year}", _POWER, "tCO2/p", "RE_i,p")
-                formula = f"=ROUNDDOWN(ROUND({product},{6 + _places(system.factor.value)}),6)"
+                formula = f"=INT(ROUND({product}*1000000,{_places(system.factor.value)}))/1000000"
                 table.formula(row, formula, of_year.re_tco2, FRACTIONAL_TONNES)
 
 

@@ -13,13 +13,14 @@ _FONT = "Arial"
 _LINE_HEIGHT = 12.75
 """Points, for the 9 point text of the cells."""
 
-MWH = "#,##0.000000"
-TONNES = "#,##0"
-FRACTIONAL_TONNES = "#,##0.000000"
-FACTOR = "0.000######"
-WH = "#,##0"
-SHARE = "0.00%"
-COUNT = '#,##0;-#,##0;"–"'
+# "_)" leaves the width of a bracket at the right edge; LibreOffice drops the indent of some right-aligned cells.
+MWH = "#,##0.000000_)"
+TONNES = "#,##0_)"
+FRACTIONAL_TONNES = "#,##0.000000_)"
+FACTOR = "0.000######_)"
+WH = "#,##0_)"
+SHARE = "0.00%_)"
+COUNT = '#,##0_);-#,##0_);"–"_)'
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ class Formats:
             heading=add(bold=True, font_size=10, font_color="#1F4E3D"),
             header=add(**header),
             rotated=add(**header | {"rotation": 90, "text_wrap": False, "valign": "bottom"}),
-            label=add(**cell, bold=True, bg_color="#DDEBF7"),
-            text=add(**cell),
+            label=add(**cell, indent=1, bold=True, bg_color="#DDEBF7"),
+            text=add(**cell, indent=1),
             centred=add(**cell, align="center"),
-            warning=add(**cell, bg_color="#FFF2CC"),
+            warning=add(**cell, indent=1, bg_color="#FFF2CC"),
         )
 
     def number(self, number_format: str, *, entered: bool = False, total: bool = False) -> Format:
@@ -89,8 +90,8 @@ def write_formula(
 
 def set_height(sheet: Worksheet, row: int, *texts: tuple[str, float]) -> None:
     """Make a row high enough for texts in cells of a width [characters]: no viewer does this for merged cells."""
-    # Proportional letters at 9 points are narrower than the width's unit, but words do not break evenly.
-    lines = max(sum(max(1, ceil(len(line) / width)) for line in text.split("\n")) for text, width in texts)
+    # The width's unit is a digit at 11 points; at 9 points more letters fit, less what breaks and the indent cost.
+    lines = max(sum(max(1, ceil(len(line) / (1.1 * width - 2))) for line in text.split("\n")) for text, width in texts)
     sheet.set_row(row, max(15.0, lines * _LINE_HEIGHT + 3))
 
 

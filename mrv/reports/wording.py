@@ -117,14 +117,14 @@ def _meter(energy: DeviceEnergy, particulars: Particulars) -> str:
     facts = [f"serial number {energy.serial_number}" if energy.serial_number else "no serial number declared"]
     if accuracy_class:
         facts.append(f"accuracy class {accuracy_class}")
-    facts.append(calibration(particulars.calibrations(energy.site, energy.id)))
+    facts.append(calibration(particulars.calibrations(energy.site, energy.id)) or "no calibration declared")
     return f"{energy.kind} {energy.id} ({', '.join(facts)})"
 
 
 def calibration(calibrations: Sequence[Calibration]) -> str:
-    """Say when a meter was last calibrated and until when that holds."""
+    """Say when a meter was last calibrated and until when that holds; nothing when none is declared."""
     if not calibrations:
-        return "no calibration declared"
+        return ""
     last = max(calibrations, key=lambda done: done.performed)
     by = f" by {last.laboratory}" if last.laboratory else ""
     certificate = f", certificate {last.certificate}" if last.certificate else ""
