@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fault check lock clean
+.PHONY: help install demo test fault check docs lock clean
 
 help:
 	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
@@ -30,6 +30,9 @@ check: $(VENV)/.dev
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+docs: $(VENV)/.run
+	@$(RUN) -m deploy.reference > docs/reference.md
 
 # Pinned and hashed; the index is the one this machine's pip is set up with.
 lock:

@@ -7,13 +7,16 @@ from importlib.metadata import version
 from typing import NoReturn
 
 import click
-from ingest.errors import IngestError
 
 from deploy import commands
 from deploy.errors import DeployError
 from devices.errors import DevicesError
+from ingest.errors import IngestError
 from mrv.errors import MrvError, WrongUseError
 from sql.errors import StoreError
+
+ROOM_ERRORS: tuple[type[Exception], ...] = (DeployError, DevicesError, IngestError, MrvError, StoreError)
+"""What a person can mend; printed as one line."""
 
 
 class _Commands(click.Group):
@@ -53,8 +56,11 @@ def main() -> NoReturn:
     except WrongUseError as error:
         _tell(str(error))
         sys.exit(2)
-    except (DeployError, DevicesError, IngestError, MrvError, StoreError, click.ClickException) as error:
+    except ROOM_ERRORS as error:
         _tell(str(error))
+        sys.exit(1)
+    except click.ClickException as error:
+        _tell(error.format_message())
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

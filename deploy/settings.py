@@ -28,14 +28,12 @@ class Settings(BaseSettings):
     )
     mqtt_url: SecretStr | None = Field(
         default=None,
-        description="MQTT broker of the collector, as mqtt://user:password@host:port or mqtts://…; unset: the local server",
+        description="MQTT broker of the collector, as mqtt(s)://user:password@host:port; unset: the local server",
     )
     mqtt_publish_url: SecretStr | None = Field(
         default=None, description="MQTT broker and login that `replay` publishes with; unset: `JCM_MRV_MQTT_URL`"
     )
-    mqtt_version: Literal["3.1.1", "5"] = Field(
-        default="5", description="MQTT protocol version of the collector"
-    )
+    mqtt_version: Literal["3.1.1", "5"] = Field(default="5", description="MQTT protocol version of the collector")
     mqtt_client_id: str = Field(
         default="jcm-mrv-collector",
         min_length=1,
@@ -45,7 +43,7 @@ class Settings(BaseSettings):
         default="", pattern=r"^[^/+#]*$", description="shared-subscription group of several collectors; empty: none"
     )
     mqtt_session_expiry_s: int = Field(
-        default=7 * 24 * 3600, ge=3600, description="how long the broker keeps the queue of an absent collector (MQTT 5)"
+        default=7 * 24 * 3600, ge=3600, description="how long the broker keeps an absent collector's queue (MQTT 5)"
     )
     mqtt_window: int = Field(
         default=4000, ge=1, le=65535, description="Receive Maximum: messages in flight without an acknowledgement"
@@ -58,9 +56,7 @@ class Settings(BaseSettings):
     payload_limit_bytes: int = Field(
         default=1_048_576, ge=1024, description="largest payload that is decoded; a larger one goes to quarantine"
     )
-    schedule_interval_s: int = Field(
-        default=60, ge=1, description="how often the schedule looks for work that is due"
-    )
+    schedule_interval_s: int = Field(default=60, ge=1, description="how often the schedule looks for work that is due")
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="log lines for people or for machines; auto: console on a terminal"
     )

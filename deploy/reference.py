@@ -1,0 +1,107 @@
+"""Write `docs/reference.md` from the code: `make docs`. A test fails when the file is not what this would write."""
+
+import sys
+from collections.abc import Iterator
+
+import click
+
+from deploy.cli import ROOM_ERRORS, cli
+from deploy.settings import PREFIX, Settings
+from devices.points import POINTS
+from devices.topics import FILTER
+from mrv.errors import WrongUseError
+
+_HEAD = """\
+# Reference
+
+Written from the code by `make docs`. What things are for is told in the guides: [operators](operators.md),
+[participants](participants.md), [verifiers](verifiers.md).
+"""
+
+
+def render() -> str:
+    """Return the whole page."""
+    parts = [_HEAD, *_settings(), *_commands(), *_topics(), *_points(), *_errors()]
+    return "\n".join(parts) + "\n"
+
+
+def _settings() -> Iterator[str]:
+    yield "## Settings\n"
+    yield "From the environment, or from a TOML file named by `JCM_MRV_CONFIG` (there without the prefix, in lower"
+    yield "case); the environment wins.\n"
+    yield "| setting | what it is | default |"
+    yield "| --- | --- | --- |"
+    for name, field in Settings.model_fields.items():
+        default = "unset" if field.default is None else f"`{field.default}`" if field.default != "" else "empty"
+        yield f"| `{PREFIX}{name.upper()}` | {field.description} | {default} |"
+    yield ""
+
+
+def _commands() -> Iterator[str]:
+    yield "## Commands\n"
+    yield "Exit status: 0 done, 1 failed, 2 wrong use. An error is one line on standard error.\n"
+    context = click.Context(cli, info_name="jcm-mrv")
+    for path, command in _walk(cli, context, "jcm-mrv"):
+        arguments = " ".join(parameter.make_metavar(context) for parameter in command.params if _is_argument(parameter))
+        yield f"### `{path}{' ' + arguments if arguments else ''}`\n"
+        yield f"{' '.join((command.help or '').split())}\n"
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        if options:
+            yield "| option | what it does |"
+            yield "| --- | --- |"
+            for option in options:
+                names = ", ".join(option.opts)
+                value = "" if option.is_flag else f" {option.make_metavar(context)}"
+                needed = " (needed)" if option.required else ""
+                yield f"| `{names}{value}` | {' '.join((option.help or '').split())}{needed} |".replace("[", "\\[")
+            yield ""
+
+
+def _walk(group: click.Group, context: click.Context, path: str) -> Iterator[tuple[str, click.Command]]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _walk(command, context, f"{path} {name}")
+        elif command is not None:
+            yield f"{path} {name}", command
+
+
+def _is_argument(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, click.Argument)
+
+
+def _topics() -> Iterator[str]:
+    yield "## Topics\n"
+    yield "A device publishes to `jcm/v1/<site>/<device>/readings`, at QoS 1, one object or a list of them:\n"
+    yield '`{"ts": "2026-11-22T07:00:00Z" | epoch ms, "seq": 17, "points": {"W": 1234.5, "TotWhExp": 9876543}}`\n'
+    yield f"A collector subscribes to `{FILTER}`, so that a wrong topic ends in quarantine and not nowhere.\n"
+
+
+def _points() -> Iterator[str]:
+    yield "## Points\n"
+    yield "SunSpec's names. Any other name is kept with the reading as extra.\n"
+    yield "| point | unit | column of `reading` |"
+    yield "| --- | --- | --- |"
+    for point in POINTS.values():
+        yield f"| `{point.name}`{' (register)' if point.register else ''} | {point.unit} | `{point.column}` |"
+    yield ""
+
+
+def _errors() -> Iterator[str]:
+    yield "## Errors\n"
+    yield "| error | what it means | exit status |"
+    yield "| --- | --- | --- |"
+    for base in ROOM_ERRORS:
+        for error in _subclasses(base):
+            first_line = (error.__doc__ or "").strip().splitlines()[0]
+            yield f"| `{error.__module__}.{error.__name__}` | {first_line} | {2 if error is WrongUseError else 1} |"
+
+
+def _subclasses(error: type[Exception]) -> Iterator[type[Exception]]:
+    yield error
+    for subclass in error.__subclasses__():
+        yield from _subclasses(subclass)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
