@@ -1,51 +1,63 @@
 """Which database and broker a command talks to: the ones of the settings, or the local servers."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
 from urllib.parse import quote, urlsplit
 
-from deploy.local import LocalServers, default_directory
+from deploy.local import LocalServers, default_directory, progress_for
 from deploy.settings import Settings, load_settings
+from sql.connection import Role, connect
+from sql.errors import SchemaError, ServerNotSupportedError
+from sql.migrator import check, migrate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Endpoints:
     """Where the servers are; the URLs hold passwords, so this is never printed."""
 
-    _settings: Settings
-    _local: LocalServers | None
+    settings: Settings
 
     @property
     def database_url(self) -> str:
         """The database, with the login that this process was given."""
-        if self._settings.database_url is not None:
-            return self._settings.database_url.get_secret_value()
-        return self._started().environment()["JCM_MRV_DATABASE_URL"]
+        given = self.settings.database_url
+        return given.get_secret_value() if given is not None else self._local["JCM_MRV_DATABASE_URL"]
 
     @property
     def mqtt_url(self) -> str:
         """The broker, with the collector's login."""
-        if self._settings.mqtt_url is not None:
-            return self._settings.mqtt_url.get_secret_value()
-        return self._started().environment()["JCM_MRV_MQTT_URL"]
+        given = self.settings.mqtt_url
+        return given.get_secret_value() if given is not None else self._local["JCM_MRV_MQTT_URL"]
 
     def publish_url(self, site: str) -> str:
-        """Where readings of a site are published: locally with the site's own broker login."""
-        for setting in (self._settings.mqtt_publish_url, self._settings.mqtt_url):
-            if setting is not None:
-                return setting.get_secret_value()
-        servers = self._started()
-        user, password = servers.site_credentials(site)
-        address = urlsplit(servers.environment()["JCM_MRV_MQTT_URL"])
+        """Where readings of a site are published: on the local broker with the site's own login."""
+        for given in (self.settings.mqtt_publish_url, self.settings.mqtt_url):
+            if given is not None:
+                return given.get_secret_value()
+        address = urlsplit(self._local["JCM_MRV_MQTT_URL"])
+        user, password = self._servers.site_credentials(site)
         return f"mqtt://{quote(user, safe='')}:{quote(password, safe='')}@{address.hostname}:{address.port}"
 
-    def _started(self) -> LocalServers:
-        assert self._local is not None  # noqa: S101 - one of the two settings is missing wherever this is asked
-        self._local.start()
-        return self._local
+    @cached_property
+    def _servers(self) -> LocalServers:
+        return LocalServers(default_directory())
+
+    @cached_property
+    def _local(self) -> dict[str, str]:
+        """Addresses of the local servers, started when first asked for, with a schema that is up to date."""
+        if not self._servers.status().running:
+            self._servers.start(progress_for())
+        environment = self._servers.environment()
+        url = environment["JCM_MRV_DATABASE_URL"]
+        try:
+            with connect(url, Role.OWNER) as connection:
+                check(connection)
+        except (SchemaError, ServerNotSupportedError):
+            migrate(url, code_version=version("jcm-mrv"))
+        return environment
 
 
 def endpoints(settings: Settings | None = None) -> Endpoints:
-    """Find the servers for a command; local ones are started when first asked for."""
-    settings = load_settings() if settings is None else settings
-    both_given = settings.database_url is not None and settings.mqtt_url is not None
-    return Endpoints(settings, None if both_given else LocalServers(default_directory()))
+    """Find the servers for a command."""
+    return Endpoints(load_settings() if settings is None else settings)
