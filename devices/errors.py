@@ -28,3 +28,7 @@ class UnknownUnitError(DevicesError):
 
 class BrokerUrlError(DevicesError):
     """A broker's URL cannot be read."""
+
+
+class PublishError(DevicesError):
+    """Readings cannot be published to the broker."""
