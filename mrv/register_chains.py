@@ -65,8 +65,14 @@ class Chains:
         self._power_w = power_w
         self._closing = len(t_us) - 1 if closing_declared else -1
         self._last = 0
+        self._previous = -1  # trusted point before the last one of the same segment, or -1
         self._segment = 0  # first point after the last break: nothing is taken back beyond it
         self._candidates: list[list[int]] = []
+        self._gap_us = spec.gap_after // MICROSECOND
+        self._rollover_us = spec.rollover_within // MICROSECOND
+        self._step_mwh = spec.mwh_per_us.as_integer_ratio()
+        self._resolution_mwh = spec.resolution_mwh
+        self._micro_decrease_mwh = spec.micro_decrease_mwh
 
     def run(self, suspects: NDArray[np.int64]) -> None:
         """Settle every point near an impossible step.
@@ -81,7 +87,8 @@ class Chains:
         for suspect in suspects.tolist():
             if suspect < self._last:
                 continue
-            self._last = suspect
+            if suspect > self._last:
+                self._previous, self._last = suspect - 1, suspect
             for point in range(suspect + 1, count):
                 self._settle(point)
                 if self._last == point and not self._candidates:
@@ -98,12 +105,16 @@ class Chains:
     def _r(self, point: int) -> int:
         return int(self._register_mwh[point])
 
+    def _largest_step(self, elapsed_us: int) -> int:
+        numerator, denominator = self._step_mwh
+        return elapsed_us * numerator // denominator + self._resolution_mwh
+
     def _follows(self, point: int, before: int) -> bool:
         step = self._r(point) - self._r(before)
-        return 0 <= step <= self._spec.largest_step_mwh(self._t(point) - self._t(before))
+        return 0 <= step <= self._largest_step(self._t(point) - self._t(before))
 
     def _jitters(self, point: int, before: int) -> bool:
-        return 0 < self._r(before) - self._r(point) <= self._spec.micro_decrease_mwh
+        return 0 < self._r(before) - self._r(point) <= self._micro_decrease_mwh
 
     def _settle(self, point: int) -> None:
         place = self._place(point)
@@ -126,7 +137,7 @@ class Chains:
             if not self._follows(point, tail):
                 self.joins[point] = Rule.LATE
             if place == 0:
-                self._last = point
+                self._previous, self._last = self._last, point
                 return
             self._candidates[place - 1].append(point)
         if self._is_confirmed(self._candidates[place - 1]):
@@ -151,19 +162,12 @@ class Chains:
         length.
         """
         if place == 0:
-            before = self._last - 1
-            while before >= self._segment and self.verdict[before] != KEPT:
-                before -= 1
-            if before < self._segment:
-                return False
+            before, tail = self._previous, self._last
         else:
-            chain = self._candidates[place - 1]
-            if len(chain) < 2:
-                return False
-            before = chain[-2]
-        near = self._t(point) - self._t(before) <= self._spec.gap_after // MICROSECOND
-        tail = self._last if place == 0 else self._candidates[place - 1][-1]
-        return near and self._r(point) > self._r(tail) and self._follows(point, before)
+            before, tail = [-1, *self._candidates[place - 1][-2:]][-2:]
+        if before < 0 or self._r(point) <= self._r(tail):
+            return False
+        return self._t(point) - self._t(before) <= self._gap_us and self._follows(point, before)
 
     def _is_confirmed(self, chain: list[int]) -> bool:
         if chain[-1] == self._closing:
@@ -186,16 +190,16 @@ class Chains:
                 rule = Rule.RESET
             self.joins[first] = rule
             self._segment = first
-            self._last = chain[-1]
+            self._previous, self._last = [-1, *chain[-2:]][-2:]
         self._drop_transients(self._candidates, first)
         self._candidates = []
 
     def _rolls_over(self, point: int) -> bool:
         width = self._spec.width_mwh
         elapsed_us = self._t(point) - self._t(self._last)
-        if width is None or elapsed_us > self._spec.rollover_within // MICROSECOND:
+        if width is None or elapsed_us > self._rollover_us:
             return False
-        return self._r(point) + width - self._r(self._last) <= self._spec.largest_step_mwh(elapsed_us)
+        return self._r(point) + width - self._r(self._last) <= self._largest_step(elapsed_us)
 
     def _take_back(self, chain: list[int]) -> bool:
         """Join the chain to an earlier trusted point, if what lies between them was a passing rise.
@@ -213,7 +217,7 @@ class Chains:
             self._set_aside(rise, Rule.SPIKE)
             self.joins.pop(point, None)
             self._set_aside(chain[:skipped], Rule.DIP)
-            self._last = chain[-1]
+            self._previous, self._last = [tail[at], *chain[skipped:][-2:]][-2:]
             return True
         return False
 
@@ -250,7 +254,7 @@ class Chains:
             return False
         self._set_aside(run[:-1], Rule.FROZEN)
         self.joins[point] = Rule.CATCH_UP
-        self._last = point
+        self._previous, self._last = start, point
         return True
 
     def _energy_by_power_mwh(self, start: int, end: int) -> int:
@@ -259,7 +263,7 @@ class Chains:
             return 0
         power_w = np.nan_to_num(self._power_w[start : end + 1], nan=0.0, posinf=0.0, neginf=0.0)
         elapsed_us = np.diff(self._t_us[start : end + 1])
-        seen = elapsed_us <= self._spec.gap_after // MICROSECOND
+        seen = elapsed_us <= self._gap_us
         watt_us = np.maximum(power_w[:-1], power_w[1:]) * elapsed_us * seen
         return int(float(watt_us.sum()) * float(self._spec.margin) * 1000 / 3_600_000_000)
 
