@@ -1,0 +1,55 @@
+"""Files that commands write for a person: whole or not at all."""
+
+import os
+from pathlib import Path
+
+from deploy.errors import DeployError
+
+
+class OutputError(DeployError):
+    """A file cannot be written."""
+
+
+def check_writable(path: Path) -> None:
+    """See that a file can be made there, before the work that fills it.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or closed, or the path is a folder.
+    """
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {folder}; make it or choose another --out")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give --out the name of a file")
+    if not os.access(path if path.exists() and not path.is_file() else folder, os.W_OK):
+        raise OutputError(f"{path} cannot be written: permission denied; choose another --out")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Raises
+    ------
+    OutputError
+        The file system refused.
+    """
+    check_writable(path)
+    target = path.resolve()
+    try:
+        if target.exists() and not target.is_file():
+            # A device or a pipe, such as /dev/stdout, is written to, not replaced.
+            target.write_bytes(content)
+            return
+        beside = target.with_name(f".{target.name[:200]}.{os.getpid()}")
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
