@@ -295,6 +295,9 @@ class Session:
             for message in self._acknowledged.popleft():
                 if message.epoch == live and message.qos:
                     self._pending += _PUBACK.pack(0x40, 2, message.mid)
+        if self._paho_writes:
+            self._client.loop_write()
+            self._paho_writes = self._client.want_write()
         if self._pending and not self._paho_writes:
             try:
                 del self._pending[: socket.send(self._pending)]

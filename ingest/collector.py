@@ -1,0 +1,247 @@
+"""The loop: take a batch, commit it, acknowledge it, in the order received."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+import psycopg
+import structlog
+
+from devices.native import Reason
+from ingest import batch
+from ingest.backoff import Backoff
+from ingest.batch import Outcome, Planned, Registry
+from ingest.errors import StoreFailedError, UnstorableError
+from ingest.inbox import Inbox, Received
+from ingest.session import Session, SessionOptions
+from ingest.store import Store
+from sql.connection import reported
+from sql.errors import DatabaseUnavailableError, StoreError
+
+log = structlog.get_logger()
+
+# A batch ends here, whatever the count says: a transaction of 1,000 payloads of a megabyte is no batch.
+_BATCH_BYTES = 8 * 1024 * 1024
+_IDLE_S = 0.5
+_REPORT_S = 30.0
+# How long a collector that was told to stop goes on trying to reach a database that is away.
+_DRAIN_S = 10.0
+# Until a batch was timed; 1,000 messages of one reading take 25 to 40 ms on two cores.
+_ASSUMED_COMMIT_S = 0.03
+
+_UNSTORABLE = (UnstorableError, psycopg.DataError, psycopg.IntegrityError)
+# Away, full, read-only, restarting: the database's state, not the data's.
+_AWAY = (psycopg.OperationalError, psycopg.InternalError, DatabaseUnavailableError)
+
+_T = TypeVar("_T")
+
+
+class _InterruptedError(Exception):
+    """Told to stop while the database is away."""
+
+    def __init__(self, messages: int) -> None:
+        self.messages = messages
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorOptions:
+    """How much is committed at once, and what is taken for a reading."""
+
+    batch_messages: int = 1000
+    batch_linger_ms: int = 50
+    future_tolerance: timedelta = timedelta(seconds=300)
+    payload_limit_bytes: int = 1_048_576
+
+
+@dataclass(slots=True)
+class Totals:
+    """What this collector has done since it started."""
+
+    batches: int = 0
+    received: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    commit_s: float = 0.0
+
+
+class Collector:
+    """From the broker to a committed row.
+
+    Parameters
+    ----------
+    session
+        Broker, login and session.
+    database_url
+        Connection string.
+    options
+        Batch and limits.
+    """
+
+    def __init__(self, session: SessionOptions, database_url: str, options: CollectorOptions | None = None) -> None:
+        self._options = options or CollectorOptions()
+        self._session_options = session
+        # Twice the window: what an earlier connection left and what the broker repeats on the next one.
+        self._inbox = Inbox(2 * session.window)
+        self._session = Session(session, self._inbox)
+        self._store = Store(database_url, session.client_id)
+        self._registry = Registry()
+        self._stop = threading.Event()
+        self._stop_by = float("inf")
+        self._backoff = Backoff()
+        self.totals = Totals()
+
+    @property
+    def session(self) -> Session:
+        """The MQTT session, for those who look after its health."""
+        return self._session
+
+    def stop(self) -> None:
+        """Take nothing new, commit and acknowledge what was received, and end; may be called from a signal handler."""
+        self._stop_by = time.monotonic() + _DRAIN_S
+        self._session.drain()
+        self._stop.set()
+        self._inbox.close()
+
+    def run(self) -> None:
+        """Collect until `stop`.
+
+        Raises
+        ------
+        BrokerUnavailableError, BrokerRefusedError, SubscriptionRefusedError
+            At the start; later the broker is awaited.
+        DatabaseUnavailableError, SchemaError, ServerNotSupportedError
+            At the start; later the database is awaited.
+        SessionFailedError, StoreFailedError
+            Something is wrong that waiting does not mend. Nothing unacknowledged is lost: the broker has it.
+        """
+        with reported():
+            self._store.open()
+        self._warn_of_window()
+        self._session.start()
+        log.info("collector_started", client_id=self._session_options.client_id, filter=self._session_options.filter)
+        told, told_at = 0, time.monotonic()
+        # No more than the window can be in flight, so waiting for more would be waiting for nothing.
+        most = min(self._options.batch_messages, self._session_options.window)
+        try:
+            while True:
+                messages = self._inbox.take(most, _BATCH_BYTES, self._linger_s(), 0 if self._stop.is_set() else _IDLE_S)
+                if messages:
+                    self._handle(messages)
+                elif self._session.failure is not None:
+                    raise self._session.failure
+                elif self._stop.is_set():
+                    break
+                if self.totals.received != told and time.monotonic() - told_at >= _REPORT_S:
+                    told, told_at = self.totals.received, time.monotonic()
+                    self._report("collected")
+        except _InterruptedError as interrupted:
+            # Nothing is lost: the broker keeps what is not acknowledged and sends it to the next collector.
+            log.warning("stopped_with_unacknowledged", messages=interrupted.messages + len(self._inbox))
+        finally:
+            self._session.stop()
+            self._store.close()
+        self._report("collector_stopped")
+
+    def _linger_s(self) -> float:
+        return 0.0 if self._stop.is_set() else self._options.batch_linger_ms / 1000
+
+    def _handle(self, messages: list[Received]) -> None:
+        started = time.monotonic()
+        planned = self._retried(lambda: self._plan(messages), len(messages))
+        for part in self._settle(planned):
+            # A part of a split batch is acknowledged when it is committed; the parts keep the order received.
+            self._session.acknowledge([one.received for one in part])
+        self.totals.batches += 1
+        self.totals.received += len(messages)
+        self.totals.commit_s += time.monotonic() - started
+
+    def _plan(self, messages: list[Received]) -> list[Planned]:
+        unknown = self._registry.unknown(messages)
+        if unknown:
+            sites, devices = self._store.look_up(unknown)
+            self._registry.learn(sites, devices.items())
+        return batch.plan(
+            messages,
+            self._registry,
+            future_tolerance=self._options.future_tolerance,
+            limit_bytes=self._options.payload_limit_bytes,
+        )
+
+    def _settle(self, planned: list[Planned]) -> Iterator[list[Planned]]:
+        """Commit, and on a data error commit the halves apart, until the message that cannot be kept is alone."""
+        try:
+            settled = self._retried(lambda: self._store.write(planned), len(planned))
+        except _UNSTORABLE as error:
+            if len(planned) > 1:
+                middle = len(planned) // 2
+                yield from self._settle(planned[:middle])
+                yield from self._settle(planned[middle:])
+                return
+            [alone] = planned
+            if not alone.readings and alone.rejections[0].reason == Reason.UNSTORABLE:
+                raise StoreFailedError(
+                    f"the database refuses even the bare bytes of a message ({_first_line(error)}); see its log"
+                ) from error
+            log.warning("message_unstorable", topic=alone.received.topic, reason=_first_line(error))
+            yield from self._settle([batch.unstorable(alone, _first_line(error))])
+            return
+        self.totals.outcomes.update(settled.outcomes)
+        yield planned
+
+    def _retried(self, work: Callable[[], _T], messages: int) -> _T:
+        """Do what needs the database, as often as it takes."""
+        while True:
+            try:
+                done = work()
+            except _UNSTORABLE:
+                raise
+            except _AWAY as error:
+                reason = _first_line(error)
+            except (psycopg.Error, StoreError) as error:
+                raise StoreFailedError(
+                    f"the database refuses to take readings ({_first_line(error)}); run `jcm-mrv migrate`"
+                ) from error
+            else:
+                if self._backoff.attempts:
+                    log.info("database_back", attempts=self._backoff.attempts)
+                    self._backoff.reset()
+                return done
+            if self._session.failure is not None:
+                raise self._session.failure
+            if time.monotonic() >= self._stop_by:
+                raise _InterruptedError(messages)
+            wait_s = self._backoff.next()
+            log.warning("database_away", reason=reason, waiting=messages + len(self._inbox), retry_s=round(wait_s, 2))
+            if self._stop.wait(wait_s):
+                time.sleep(min(wait_s, 0.5))
+
+    def _warn_of_window(self) -> None:
+        window, batch_messages = self._session_options.window, self._options.batch_messages
+        if window < 2 * batch_messages:
+            ceiling = window / (self._options.batch_linger_ms / 1000 + _ASSUMED_COMMIT_S)
+            log.warning(
+                "window_small",
+                window=window,
+                batch_messages=batch_messages,
+                predicted_messages_per_second=round(ceiling),
+                advice="let JCM_MRV_MQTT_WINDOW and the broker's max_inflight_messages be two batches or more",
+            )
+
+    def _report(self, event: str) -> None:
+        totals = self.totals
+        log.info(
+            event,
+            received=totals.received,
+            **{str(outcome): totals.outcomes[outcome] for outcome in Outcome},
+            batches=totals.batches,
+            commit_ms=round(1000 * totals.commit_s / totals.batches, 1) if totals.batches else None,
+            waiting=len(self._inbox),
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,243 @@
+"""A batch in one transaction: readings, conflicts, messages, quarantine and account, or nothing of it."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import psycopg
+import structlog
+from psycopg import Connection
+
+from devices.topics import Topic
+from ingest import rows
+from ingest.batch import Account, Outcome, Planned
+from sql.connection import Role, connect
+from sql.migrator import check
+from sql.named import load
+
+log = structlog.get_logger()
+
+_UNDECLARED = ""
+
+
+@dataclass(slots=True)
+class Settled:
+    """How every message of a committed batch ended."""
+
+    received_at: datetime
+    outcomes: list[Outcome] = field(default_factory=list)
+    accounts: dict[str, Account] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A COMMIT that was sent and never answered."""
+
+    batch: Sequence[Planned]
+    settled: Settled
+    transaction_id: str
+    first_message_id: int
+
+
+class Store:
+    """One connection to the database; it comes back after a loss when it is next used.
+
+    Parameters
+    ----------
+    url
+        Connection string.
+    collector
+        The name under which messages are kept and accounted.
+    """
+
+    def __init__(self, url: str, collector: str) -> None:
+        self._url = url
+        self._collector = collector
+        self._queries = load("ingest")
+        self._connection: Connection | None = None
+        self._doubt: _Doubt | None = None
+
+    def open(self) -> Connection:
+        """Give the connection, made anew when there is none.
+
+        Raises
+        ------
+        DatabaseUnavailableError, SchemaError, ServerNotSupportedError
+            See `sql.connection.connect` and `sql.migrator.check`.
+        """
+        if self._connection is None or self._connection.closed:
+            connection = connect(self._url, Role.COLLECTOR, application=f"jcm-mrv collect {self._collector}")
+            try:
+                check(connection)
+                connection.execute(self._queries["session"])
+                connection.execute(self._queries["create_staged"])
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def close(self) -> None:
+        """End the connection; what was not committed is rolled back by the server."""
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+    def look_up(self, unknown: Sequence[Topic]) -> tuple[set[str], dict[Topic, int]]:
+        """Find which of these sites and devices are declared.
+
+        Asked in every batch that names one that is not known, so that a device is known from the moment it is
+        declared; it is one look into an index, whatever a stranger sends.
+        """
+        parameters = {"sites": [topic.site for topic in unknown], "devices": [topic.device for topic in unknown]}
+        sites: set[str] = set()
+        devices: dict[Topic, int] = {}
+        for site, device, device_id in self.open().execute(self._queries["look_up"], parameters):
+            sites.add(site)
+            if device is not None:
+                devices[Topic(site, device)] = device_id
+        return sites, devices
+
+    def write(self, batch: Sequence[Planned]) -> Settled:
+        """Commit a batch; when this returns, all of it is on disk.
+
+        Called again with the same batch after a lost connection, it first finds out whether the COMMIT of the last
+        try arrived: then nothing is written twice and nothing is counted twice.
+
+        Raises
+        ------
+        UnstorableError, psycopg.DataError, psycopg.IntegrityError
+            Something in the batch cannot be kept; nothing was.
+        psycopg.OperationalError, psycopg.InternalError, StoreError
+            The database is away or cannot write now; try again.
+        """
+        connection = self.open()
+        doubt = self._doubt
+        if doubt is not None:
+            if doubt.batch is batch and self._is_committed(connection, doubt):
+                self._doubt = None
+                log.info("commit_confirmed_after_loss", messages=len(batch))
+                return doubt.settled
+            self._doubt = None
+        try:
+            doubt = self._write(connection, batch)
+            self._doubt = doubt
+            connection.execute("commit")
+        except BaseException:
+            self._abandon(connection)
+            raise
+        self._doubt = None
+        return doubt.settled
+
+    def _abandon(self, connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            self.close()
+        else:
+            # The server answered, so the transaction is known to be undone.
+            self._doubt = None
+
+    def _is_committed(self, connection: Connection, doubt: _Doubt) -> bool:
+        try:
+            status = connection.execute(self._queries["transaction_status"], (doubt.transaction_id,)).fetchone()
+        except psycopg.DataError:
+            status = None  # a number that this server has not come to: another server than before
+        if status == ("in progress",):
+            raise psycopg.OperationalError("the server has not yet noticed the loss of the last connection")
+        found = connection.execute(
+            self._queries["is_committed"], (doubt.settled.received_at, doubt.first_message_id)
+        ).fetchone()
+        return found == (True,)
+
+    def _write(self, connection: Connection, batch: Sequence[Planned]) -> _Doubt:
+        queries = self._queries
+        with connection.pipeline():
+            connection.execute("begin")
+            connection.execute(queries["lock_batch"])
+            begun = connection.execute(queries["begin_batch"], {"messages": len(batch)}).fetchone()
+        assert begun is not None  # noqa: S101 - a select without a table gives a row
+        received_at, transaction_id, message_ids = begun
+        settled = Settled(received_at)
+
+        ended = self._store(connection, rows.readings(batch, message_ids), received_at)
+        place = 0
+        for planned in batch:
+            account = settled.accounts.setdefault(planned.site_id or _UNDECLARED, Account())
+            following = place + len(planned.readings)
+            settled.outcomes.append(account.add(planned, ended[place:following]))
+            place = following
+
+        data = rows.messages(
+            batch, message_ids, settled.outcomes, received_at=received_at, collector=self._collector
+        )  # fmt: skip
+        with connection.cursor().copy(f"copy message ({rows.MESSAGE_COLUMNS}) from stdin (format binary)") as copy:
+            copy.write(data)
+        self._quarantine(connection, batch, message_ids, received_at)
+        self._account(connection, settled)
+        return _Doubt(batch, settled, transaction_id, message_ids[0])
+
+    def _store(self, connection: Connection, packed: rows.Packed, received_at: datetime) -> list[Outcome]:
+        """Insert readings and say how each ended, in the order they were packed."""
+        outcomes = [Outcome.STORED] * packed.rows
+        if not packed.rows:
+            return outcomes
+        queries = self._queries
+        cursor = connection.cursor()
+        with cursor.copy(queries["copy_staged"]) as copy:
+            copy.write(packed.data)
+        cursor.execute(queries["store"], {"received_at": received_at})
+        missing = packed.rows - cursor.rowcount
+        if not missing:
+            return outcomes
+        bounds = {"received_at": received_at, "first": packed.first, "last": packed.last}
+        # Unprepared: the planner then sees the bounds and leaves out the chunks that lie outside.
+        found = cursor.execute(queries["not_stored"], bounds, prepare=False).fetchall()
+        if len(found) != missing:
+            raise psycopg.OperationalError(
+                f"{missing} readings were not stored, but {len(found)} stand in their place: some were deleted"
+            )
+        conflicts = []
+        for ordinal, same in found:
+            outcomes[ordinal] = Outcome.DUPLICATE if same else Outcome.CONFLICT
+            if not same:
+                conflicts.append(ordinal)
+        if conflicts:
+            cursor.execute(queries["keep_conflicts"], bounds | {"ordinals": conflicts}, prepare=False)
+        return outcomes
+
+    def _quarantine(
+        self, connection: Connection, batch: Sequence[Planned], message_ids: Sequence[int], received_at: datetime
+    ) -> None:
+        if not any(planned.rejections for planned in batch):
+            return
+        with connection.cursor().copy(self._queries["copy_quarantine"]) as copy:
+            for planned, message_id in zip(batch, message_ids, strict=True):
+                for rejection in planned.rejections:
+                    copy.write_row(
+                        (
+                            received_at,
+                            message_id,
+                            rejection.element,
+                            planned.site_id,
+                            planned.received.topic,
+                            rejection.reason,
+                            rejection.detail,
+                        )
+                    )
+
+    def _account(self, connection: Connection, settled: Settled) -> None:
+        accounts = settled.accounts
+        parameters: dict[str, object] = {
+            "collector": self._collector,
+            "received_at": settled.received_at,
+            "sites": list(accounts),
+            "messages_received": [account.messages_received for account in accounts.values()],
+            "readings_received": [account.readings_received for account in accounts.values()],
+        }
+        for outcome in Outcome:
+            parameters[f"messages_{outcome}"] = [account.messages[outcome] for account in accounts.values()]
+            parameters[f"readings_{outcome}"] = [account.readings[outcome] for account in accounts.values()]
+        connection.execute(self._queries["account"], parameters)
