@@ -8,6 +8,8 @@ from threading import Thread
 import psycopg
 import pytest
 
+from deploy.registry import apply
+from devices.declaration_file import load as load_declaration
 from mrv import inputs, periods, revisions
 from mrv.errors import CatalogueError, PeriodError, RecomputeError, WrongUseError
 from mrv.result import PeriodResult
@@ -194,7 +196,8 @@ def test_a_replaced_meter_joins_at_its_declared_registers(plants):
     swap = datetime(2021, 3, 5, 5, tzinfo=UTC)
     plant.toml = plant.toml.replace(
         "installed = 2019-01-01",
-        'installed = 2019-01-01\nreplaced_by = "b"\nremoved = { at = 2021-03-05T05:00:00Z, closing_register_wh = 500_000 }',
+        'installed = 2019-01-01\nreplaced_by = "b"\n'
+        "removed = { at = 2021-03-05T05:00:00Z, closing_register_wh = 500_000 }",
     ) + (
         '\n[[device]]\nid = "b"\nsite = "s-P1"\npv_system = "pv-1"\nkind = "inverter"\nrated_power_w = 100_000\n'
         'register = { point = "TotWhExp", bits = 32 }\ninstalled = 2021-03-05T05:00:00Z\nopening_register_wh = 70\n'
@@ -316,3 +319,28 @@ def test_the_reader_may_look_and_not_freeze(plant):
         assert revisions.find_revision(reader, plant.project, *DAYS).number == 1
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             periods.freeze(reader, plant.project, date(2021, 4, 1), date(2021, 4, 2), code_version="1")
+
+
+@pytest.mark.recordings
+def test_plant_1_gives_last_minus_first_of_its_22_registers(database, recordings):
+    import pandas as pd
+
+    frame = pd.read_csv(recordings / "plant_1_generation.csv")
+    frame["ts"] = pd.to_datetime(frame.DATE_TIME, format="%d-%m-%Y %H:%M").dt.tz_localize("Asia/Kolkata")
+    declared = load_declaration(recordings.parent / "contract" / "plant_1.toml")
+    with connect(database, Role.OWNER) as owner, connect(database, Role.MRV) as mrv:
+        apply(owner, [("plant_1.toml", declared)])
+        ids = dict(owner.execute("select id, device_id from device").fetchall())
+        with (
+            owner.cursor() as cursor,
+            cursor.copy(
+                "copy reading (device_id, ts, received_at, message_id, element, energy_exported_wh, power_w) from stdin"
+            ) as copy,
+        ):
+            for row in frame.drop_duplicates(["SOURCE_KEY", "ts"]).itertuples():
+                wh, watts = row.TOTAL_YIELD * 1000, row.AC_POWER * 1000
+                copy.write_row((ids[row.SOURCE_KEY], row.ts.to_pydatetime(), row.ts.to_pydatetime(), 1, 0, wh, watts))
+        result = periods.draft(mrv, "DEMO-P1", date(2020, 5, 15), date(2020, 6, 17), code_version="1")
+    assert abs(result.systems[0].eg_mwh / Decimal("5381.113") - 1) < Decimal("0.0005")
+    assert result.er_tco2 == 1716
+    assert len(result.systems[0].devices) == 22
