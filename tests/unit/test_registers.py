@@ -1,5 +1,6 @@
 """One hand-made series for each rule, and the real ones that taught it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import inf, nan
@@ -21,10 +22,10 @@ SMALL = RegisterSpec(Decimal(5_000), confirm_samples=2, confirm_for=timedelta(mi
 
 
 def run(
-    register_wh: list[float],
+    register_wh: Sequence[float],
     spec: RegisterSpec = SPEC,
     *,
-    seconds: float | list[float] = QUARTER,
+    seconds: float | Sequence[float] = QUARTER,
     power_w: list[float] | None = None,
     opening: DeclaredRegister | None = None,
     closing: DeclaredRegister | None = None,
