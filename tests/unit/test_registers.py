@@ -158,6 +158,12 @@ def test_reset_one_reading_short_of_confirmation_stays_unresolved() -> None:
     assert decided(found) == {"opening": 1, "normal": 1, "unresolved": 96}
 
 
+@pytest.mark.parametrize(("readings_after", "credited"), [(2, 0), (3, 20)])
+def test_reset_of_a_register_read_daily_needs_three_readings(readings_after: int, credited: int) -> None:
+    register = [1_000_000, *(100 + 10 * i for i in range(readings_after))]
+    assert run(register, seconds=[86_400.0 * i for i in range(len(register))]).total_wh == credited
+
+
 def test_reset_with_dips_after_it_is_still_confirmed() -> None:
     low = [718 + 2 * i for i in range(400)]
     for at in range(10, 400, 30):
@@ -333,6 +339,14 @@ def test_replacement_closing_confirms_a_reset_that_the_readings_alone_could_not(
     assert decided(found) == {"opening": 1, "normal": 2, "reset": 1, "replacement": 1}
 
 
+def test_replacement_registers_stand_against_readings_of_the_same_instant() -> None:
+    opening = DeclaredRegister(START, Decimal(1001))
+    closing = DeclaredRegister(START + timedelta(minutes=30), Decimal(1019))
+    found = run([1000, 1010, 1020], opening=opening, closing=closing)
+    assert found.total_wh == 18
+    assert decided(found) == {"replacement": 2, "outside": 2}
+
+
 def test_replacement_without_any_reading_between_is_still_energy() -> None:
     opening = DeclaredRegister(START, Decimal(0))
     closing = DeclaredRegister(START + timedelta(hours=1), Decimal(100))
@@ -369,7 +383,7 @@ def test_errors_are_one_line_and_say_what_to_do() -> None:
     with pytest.raises(SeriesError, match="2 instants but 1 registers"):
         intervals(t, t[:1], SPEC)
     with pytest.raises(SeriesError, match="give a one-dimensional int64 array"):
-        intervals(t, t.astype(np.float64), SPEC)  # type: ignore[arg-type]
+        intervals(t, t.astype(np.float64), SPEC)
     with pytest.raises(SeriesError, match="one power per instant"):
         intervals(t[:1], t[:1], SPEC, power_w=np.array([1.0, 2.0]))
     late = DeclaredRegister(START + timedelta(hours=1), Decimal(1))
