@@ -117,26 +117,15 @@ class Collector:
         SessionFailedError, StoreFailedError
             Something is wrong that waiting does not mend. Nothing unacknowledged is lost: the broker has it.
         """
-        with reported():
-            self._store.open()
-        self._warn_of_window()
-        self._session.start()
-        log.info("collector_started", client_id=self._session_options.client_id, filter=self._session_options.filter)
-        told, told_at = 0, time.monotonic()
-        # No more than the window can be in flight, so waiting for more would be waiting for nothing.
-        most = min(self._options.batch_messages, self._session_options.window)
         try:
-            while True:
-                messages = self._inbox.take(most, _BATCH_BYTES, self._linger_s(), 0 if self._stop.is_set() else _IDLE_S)
-                if messages:
-                    self._handle(messages)
-                elif self._session.failure is not None:
-                    raise self._session.failure
-                elif self._stop.is_set():
-                    break
-                if self.totals.received != told and time.monotonic() - told_at >= _REPORT_S:
-                    told, told_at = self.totals.received, time.monotonic()
-                    self._report("collected")
+            with reported():
+                self._store.open()
+            self._warn_of_window()
+            self._session.start()
+            log.info(
+                "collector_started", client_id=self._session_options.client_id, filter=self._session_options.filter
+            )
+            self._loop()
         except _InterruptedError as interrupted:
             # Nothing is lost: the broker keeps what is not acknowledged and sends it to the next collector.
             log.warning("stopped_with_unacknowledged", messages=interrupted.messages + len(self._inbox))
@@ -145,8 +134,23 @@ class Collector:
             self._store.close()
         self._report("collector_stopped")
 
-    def _linger_s(self) -> float:
-        return 0.0 if self._stop.is_set() else self._options.batch_linger_ms / 1000
+    def _loop(self) -> None:
+        told, told_at = 0, time.monotonic()
+        # No more than the window can be in flight, so waiting for more would be waiting for nothing.
+        most = min(self._options.batch_messages, self._session_options.window)
+        while True:
+            stopping = self._stop.is_set()
+            linger_s, idle_s = (0.0, 0.0) if stopping else (self._options.batch_linger_ms / 1000, _IDLE_S)
+            messages = self._inbox.take(most, _BATCH_BYTES, linger_s, idle_s)
+            if messages:
+                self._handle(messages)
+            elif self._session.failure is not None:
+                raise self._session.failure
+            elif stopping:
+                return
+            if self.totals.received != told and time.monotonic() - told_at >= _REPORT_S:
+                told, told_at = self.totals.received, time.monotonic()
+                self._report("collected")
 
     def _handle(self, messages: list[Received]) -> None:
         started = time.monotonic()

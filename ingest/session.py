@@ -7,8 +7,8 @@ parted by a reconnect, and a fault ends the thread where it can be seen: paho's 
 """
 
 import contextlib
-import os
 import selectors
+import socket
 import ssl
 import struct
 import threading
@@ -85,9 +85,9 @@ class Session:
         self._backoff = Backoff()
         self._client = self._make_client()
         self._thread = threading.Thread(target=self._run, name="jcm-mrv-mqtt", daemon=True)
-        self._wake_out, self._wake_in = os.pipe()
-        os.set_blocking(self._wake_out, False)
-        os.set_blocking(self._wake_in, False)
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._stopping = threading.Event()
@@ -147,12 +147,16 @@ class Session:
         self._stopping.set()
         self._inbox.close()
         self._wake()
-        self._thread.join(_GOODBYE_S + 2)
+        if self._thread.ident is not None:
+            self._thread.join(_GOODBYE_S + 2)
+        if not self._thread.is_alive():
+            self._wake_out.close()
+            self._wake_in.close()
 
     def _wake(self) -> None:
-        # A full pipe wakes as well as one byte more would.
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake_in, b"\0")
+        # A full buffer wakes as well as one byte more would; a closed one has nobody to wake.
+        with contextlib.suppress(OSError):
+            self._wake_in.send(b"\0")
 
     def _make_client(self) -> mqtt.Client:
         options = self._options
@@ -240,29 +244,29 @@ class Session:
 
     def _serve(self) -> None:
         """Carry one connection until it ends."""
-        socket: Any = self._client.socket()
-        tls = isinstance(socket, ssl.SSLSocket)
+        stream: Any = self._client.socket()
+        tls = isinstance(stream, ssl.SSLSocket)
         deadline = time.monotonic() + _HANDSHAKE_S
         misc_at = 0.0
         interest = selectors.EVENT_READ
         try:
             with selectors.DefaultSelector() as selector:
-                connection = selector.register(socket, interest)
+                selector.register(stream, interest)
                 selector.register(self._wake_out, selectors.EVENT_READ)
-                while self._flush(socket):
+                while self._flush(stream):
                     if self._stopping.is_set():
-                        self._say_goodbye(socket)
+                        self._say_goodbye(stream)
                         return
                     wanted = selectors.EVENT_READ
                     if self._pending or self._client.want_write():
                         wanted |= selectors.EVENT_WRITE
                     if wanted != interest:
                         interest = wanted
-                        connection = selector.modify(socket, wanted)
-                    ready = {key.fd for key, _ in selector.select(0 if tls and socket.pending() else 1.0)}
+                        selector.modify(stream, wanted)
+                    ready = {key.fileobj for key, _ in selector.select(0 if tls and stream.pending() else 1.0)}
                     if self._wake_out in ready:
-                        os.read(self._wake_out, 4096)
-                    if connection.fd in ready or tls:
+                        self._wake_out.recv(4096)
+                    if stream in ready or tls:
                         self._read()
                     now = self._beat = time.monotonic()
                     if now - misc_at >= 1:
@@ -284,7 +288,7 @@ class Session:
             if self._client.loop_read() != mqtt.MQTT_ERR_SUCCESS or self._count == before:
                 return
 
-    def _flush(self, socket: Any) -> bool:
+    def _flush(self, stream: Any) -> bool:
         """Write what is to be written: one `send` for all acknowledgements, and what paho has of its own.
 
         paho sends each PUBACK by itself. Neither may cut into a packet of the other that is half sent.
@@ -300,7 +304,7 @@ class Session:
             self._paho_writes = self._client.want_write()
         if self._pending and not self._paho_writes:
             try:
-                del self._pending[: socket.send(self._pending)]
+                del self._pending[: stream.send(self._pending)]
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 pass
             except OSError:
@@ -309,14 +313,14 @@ class Session:
         if not self._pending and self._client.want_write():
             self._client.loop_write()
             self._paho_writes = self._client.want_write()
-        return self._client.socket() is socket
+        return self._client.socket() is stream
 
-    def _say_goodbye(self, socket: Any) -> None:
+    def _say_goodbye(self, stream: Any) -> None:
         deadline = time.monotonic() + _GOODBYE_S
-        while self._pending and self._flush(socket) and time.monotonic() < deadline:
+        while self._pending and self._flush(stream) and time.monotonic() < deadline:
             time.sleep(0.01)
         self._client.disconnect()
-        while self._flush(socket) and time.monotonic() < deadline:
+        while self._flush(stream) and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def _on_connect(
