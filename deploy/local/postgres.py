@@ -29,7 +29,7 @@ from deploy.local.state import State
 DATABASE = "jcm_mrv"
 OWNER = "jcm_mrv"
 _SUPERUSER = "postgres"
-_UTC_FILE = Path("/usr/share/zoneinfo/UTC")
+UTC_FILE = Path("/usr/share/zoneinfo/UTC")
 
 
 class Postgres:
@@ -210,7 +210,7 @@ class Postgres:
 
     def _configuration(self, state: State) -> str:
         # GMT is the one zone that PostgreSQL knows without a file; it is UTC under its older name.
-        zone = "UTC" if _UTC_FILE.exists() else "GMT"
+        zone = "UTC" if UTC_FILE.exists() else "GMT"
         return f"""\
 # Written by `jcm-mrv local start`; changes are lost. Put yours into {self._local}.
 listen_addresses = '127.0.0.1'

@@ -4,6 +4,7 @@ import sys
 from typing import Protocol, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as RichBar
 
@@ -17,6 +18,9 @@ class Progress(Protocol):
     def download(self, done_bytes: int, total_bytes: int) -> None:
         """Say how much of a download is there."""
 
+    def close(self) -> None:
+        """Leave the terminal as it was, also after a failure."""
+
 
 class QuietProgress:
     """Says nothing."""
@@ -26,6 +30,9 @@ class QuietProgress:
 
     def download(self, done_bytes: int, total_bytes: int) -> None:
         """Say nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class PlainProgress:
@@ -47,17 +54,21 @@ class PlainProgress:
             self._quarter = quarter
             print(f"  {done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB", file=self._stream, flush=True)
 
+    def close(self) -> None:
+        """Do nothing."""
+
 
 class RichProgress:
     """Steps as lines and downloads as a bar, on a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console if console is not None else Console(stderr=True)
+        self._bar: RichBar | None = None
 
     def step(self, text: str) -> None:
         """Print the step."""
-        self._end()
-        self._console.print(f"[dim]·[/dim] {text}", highlight=False)
+        self.close()
+        self._console.print(f"[dim]·[/dim] {escape(text)}", highlight=False, soft_wrap=True)
 
     def download(self, done_bytes: int, total_bytes: int) -> None:
         """Move the bar; take it away when all is there."""
@@ -69,11 +80,10 @@ class RichProgress:
             self._bar.add_task("download", total=total_bytes)
         self._bar.update(self._bar.task_ids[0], completed=done_bytes)
         if done_bytes >= total_bytes:
-            self._end()
+            self.close()
 
-    _bar: RichBar | None = None
-
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Take the bar away and show the cursor again."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -18,7 +18,7 @@ from deploy.local.place import (
     server_user,
     size_bytes,
 )
-from deploy.local.postgres import Postgres
+from deploy.local.postgres import UTC_FILE, Postgres
 from deploy.local.processes import is_held
 from deploy.local.progress import Progress, QuietProgress
 from deploy.local.state import COLLECTOR, State, free_port, is_free, read_state, write_state
@@ -101,6 +101,8 @@ class LocalServers:
         progress = progress if progress is not None else QuietProgress()
         if self.moved_from is not None and self._user is not None:
             progress.step(f"{self._user.name} cannot enter {self.moved_from}; the servers live in {self.directory}")
+        if not UTC_FILE.exists():
+            progress.step("this machine has no time zones, so PostgreSQL knows none but GMT; install tzdata")
         try:
             make_directory(self.directory, self._user)
             make_directory(self.packages.parent, self._user)
@@ -110,6 +112,8 @@ class LocalServers:
                 self._start(packages, progress)
         except OSError as error:
             raise LocalServersError(f"the local servers cannot be started: {error}") from error
+        finally:
+            progress.close()
         return self.status()
 
     def stop(self) -> None:
