@@ -39,7 +39,7 @@ def show(console: Console, result: PeriodResult) -> None:
 
 def percent(share: Decimal) -> str:
     """Write a share of one for a person."""
-    return f"{share * 100:.1f} %"
+    return f"{share * 100:.2f} %"
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _systems(result: PeriodResult) -> Table:
     table = _table(
         ("system", False),
         ("connection", False),
-        ("meters", True),
+        ("devices", True),
         ("coverage", True),
         ("EG MWh", True),
         ("EF t/MWh", True),

@@ -180,6 +180,25 @@ class Basis:
         return tuple(found)
 
 
+def registers_of(declaration: ProjectDeclaration) -> tuple[Credited, ...]:
+    """List every device with a register that is in a PV system or credited by one, credited or not.
+
+    The energy of each is kept by day, so that inverters can be held against the meter.
+    """
+    owner = {
+        (system.site, device.id): system
+        for system in declaration.pv_systems
+        for device in declaration.credited_devices(system)
+    }
+    systems = {system.id: system for system in declaration.pv_systems}
+    found = []
+    for device in declaration.devices:
+        system = owner.get((device.site, device.id)) or systems.get(device.pv_system or "")
+        if system is not None and device.kind in ("inverter", "meter"):
+            found.append(Credited(system, declaration.site(device.site), device))
+    return tuple(found)
+
+
 def canonical_text(content: Any) -> str:
     """Write JSON as the one text that stands for it: sorted keys, no spaces, text as it is."""
     return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -31,3 +31,7 @@ class PeriodError(MrvError):
 
 class RecomputeError(MrvError):
     """A frozen revision does not recompute to what was stored."""
+
+
+class ClaimLostError(MrvError):
+    """A piece of work is no longer this replica's."""

@@ -124,30 +124,27 @@ where energy_day.computed_at <= excluded.computed_at
 insert into audit_event (actor, action, subject, detail)
 values (coalesce(%(actor)s, session_user), %(action)s, %(subject)s, %(detail)s)
 
--- name: sites
-select s.id, s.time_zone, s.project_id from site s order by s.id
-
 -- name: watermark
--- Up to when a site's readings were looked through; the row is also the lock of whoever looks.
+-- Up to when the readings were looked through; the row is also the lock of whoever looks.
 insert into job_run (job, scope, period_start, claimed_by, claimed_at, heartbeat_at)
-values ('look_through', %(site)s, 'epoch', %(by)s, '-infinity', '-infinity')
+values ('look_through', '', 'epoch', %(by)s, '-infinity', '-infinity')
 on conflict (job, scope, period_start) do update set claimed_by = excluded.claimed_by
 returning nullif(claimed_at, '-infinity')
 
 -- name: move_watermark
-update job_run set claimed_at = %(cut_off)s, heartbeat_at = %(cut_off)s, finished_at = %(cut_off)s
-where job = 'look_through' and scope = %(site)s and period_start = 'epoch'
+-- Never backwards: whoever drew an earlier cut-off may come later.
+update job_run set claimed_at = greatest(claimed_at, %(cut_off)s), heartbeat_at = clock_timestamp()
+where job = 'look_through' and scope = '' and period_start = 'epoch'
 
 -- name: received_between
 -- The hours that readings were received for; a day is the site's own, so it is told from them elsewhere.
-select r.device_id, date_trunc('hour', r.ts) as hour from reading r join device d using (device_id)
-where d.site_id = %(site)s and (%(after)s::timestamptz is null or r.received_at > %(after)s::timestamptz)
-    and r.received_at <= %(cut_off)s
+select r.device_id, date_trunc('hour', r.ts) as hour from reading r
+where (%(after)s::timestamptz is null or r.received_at > %(after)s::timestamptz) and r.received_at <= %(cut_off)s
 group by 1, 2 order by 1, 2
 
 -- name: neighbours
 -- The readings before and after each span: the intervals that reach them changed too.
-select b.ts from unnest(%(devices)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+select s.device_id, b.ts from unnest(%(devices)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
     as s(device_id, starts, ends)
 cross join lateral (
     (select ts from reading r where r.device_id = s.device_id and r.ts < s.starts order by ts desc limit 1)
@@ -163,14 +160,12 @@ on conflict (job, scope, period_start) do update
 set finished_at = null, heartbeat_at = '-infinity', attempts = job_run.attempts + 1
 
 -- name: unfinished_jobs
-select scope, period_start from job_run
-where job = %(job)s and scope = any(%(scopes)s) and finished_at is null
-    and heartbeat_at < clock_timestamp() - %(limit)s::interval
+select scope, period_start, heartbeat_at < clock_timestamp() - %(limit)s::interval as claimable from job_run
+where job = %(job)s and finished_at is null
 order by period_start, scope
 
--- name: job_finished
-select exists (select from job_run
-    where job = %(job)s and scope = %(scope)s and period_start = %(start)s and finished_at is not null)
+-- name: finished_jobs
+select scope from job_run where job = %(job)s and finished_at is not null
 
 -- name: claim_job
 -- Whoever inserts the row does the work; a claim without a heartbeat for longer than the limit is taken over.
@@ -193,8 +188,18 @@ where job = %(job)s and scope = %(scope)s and period_start = %(start)s and attem
     and finished_at is null
 
 -- name: fail_job
+-- Left unfinished: it is taken up again once the heartbeat is old enough.
 update job_run set failure = %(failure)s
 where job = %(job)s and scope = %(scope)s and period_start = %(start)s and attempts = %(attempt)s
+
+-- name: release_job
+update job_run set heartbeat_at = '-infinity'
+where job = %(job)s and scope = %(scope)s and period_start = %(start)s and attempts = %(attempt)s
+    and finished_at is null
+
+-- name: energy_years
+select distinct d.project_id, extract(year from e.day)::integer from energy_day e join device d using (device_id)
+where e.within_wh > 0 or e.carried_wh > 0 order by 1, 2
 
 -- name: unfrozen_periods
 select p.project_id, p.first_day, p.last_day from period p

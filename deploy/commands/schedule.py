@@ -1,0 +1,71 @@
+"""`jcm-mrv schedule`: what is computed without anybody asking."""
+
+import os
+import signal
+import socket
+import threading
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mrv.schedule import Schedule
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Do what is due, and end.")
+@click.option(
+    "--take-over-after",
+    type=click.FloatRange(min=0.5),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="Age of a heartbeat from which the work of another replica is taken over.",
+)
+def schedule(*, once: bool, take_over_after: float) -> None:
+    """Compute the energy of each local day that is over, and a report at the end of each year.
+
+    Run as many as you like on one database: each piece of work is done by one of them. After downtime the first look
+    finds what is missing; a late reading has its day computed again. SIGTERM ends it after the device it is at.
+    """
+    from deploy.logs import configure
+    from deploy.servers import endpoints
+    from deploy.settings import load_settings
+    from mrv.schedule import Ticker
+    from sql.connection import Role, connect, reported
+    from sql.migrator import check
+
+    settings = load_settings()
+    configure(settings.log_format)
+    url = endpoints(settings).database_url
+    with reported(), connect(url, Role.MRV, application="jcm-mrv schedule") as connection:
+        check(connection)
+    work = make(url, take_over_after=timedelta(seconds=take_over_after))
+    if once:
+        signal.signal(signal.SIGTERM, lambda *_: work.stop())
+        with reported():
+            done = work.run_until_done()
+        click.echo(f"{done} jobs finished" if done else "nothing was due")
+        return
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    ticker = Ticker(work, timedelta(seconds=settings.schedule_interval_s))
+    ticker.start()
+    ended.wait()
+    ticker.stop()
+
+
+def make(url: str, *, take_over_after: timedelta | None = None) -> "Schedule":
+    """Make this process's replica of the schedule."""
+    from mrv.schedule import HEARTBEAT_LIMIT, Schedule
+    from sql.connection import Role, connect
+
+    return Schedule(
+        lambda: connect(url, Role.MRV, application="jcm-mrv schedule"),
+        name=f"{socket.gethostname()}:{os.getpid()}",
+        code_version=version("jcm-mrv"),
+        heartbeat_limit=HEARTBEAT_LIMIT if take_over_after is None else take_over_after,
+    )

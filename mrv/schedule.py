@@ -1,0 +1,340 @@
+"""What is computed without anybody asking: the energy of each local day that is over, and each year's report.
+
+Nothing depends on a tick being on time. Each one looks through what was received since the last, opens the days that it
+changed, and does what is open and over; after a week of downtime the first tick finds a week of work. The readings
+decide, not the clock: a late reading opens its day again.
+"""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from devices.declarations import ProjectDeclaration
+from mrv import jobs
+from mrv.basis import Credited, registers_of
+from mrv.calendar import MICROSECOND, day_bounds, zone
+from mrv.computation import device_days
+from mrv.errors import ClaimLostError, MrvError
+from mrv.inputs import StoredReadings
+from mrv.jobs import Claim, Connect, Job
+from mrv.periods import draft, end_of
+from mrv.store import add_audit_event, now_of, snapshot, store_days
+from sql.errors import StoreError
+from sql.named import load
+
+ENERGY_DAY = "energy_day"
+PERIOD_REPORT = "period_report"
+HEARTBEAT_LIMIT = timedelta(minutes=5)
+
+_QUERIES = load("mrv")
+_LOG = structlog.get_logger("mrv.schedule")
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+
+
+class _StoppedError(Exception):
+    """The process is ending; the work goes back."""
+
+
+@dataclass(frozen=True)
+class _Plants:
+    """What is declared now, by site and by project."""
+
+    declarations: dict[str, ProjectDeclaration]
+    project_of: dict[str, str]
+    zone_of: dict[str, str]
+    site_of: dict[int, str]
+    registers: dict[str, list[Credited]]
+    """By site."""
+
+    def day_at(self, site: str, at: datetime) -> date:
+        """Return a site's local day at an instant."""
+        return at.astimezone(zone(self.zone_of[site])).date()
+
+
+class Schedule:
+    """One replica of the schedule.
+
+    Parameters
+    ----------
+    connect
+        Opens a connection with the role of the MRV module; each tick has its own.
+    name
+        What claims are made under, different for each replica.
+    code_version
+        The version of this code, as results carry it.
+    heartbeat_limit
+        Age of a heartbeat from which another replica's claim is taken over.
+    jobs_per_tick
+        Most jobs that one tick does, so that a catch-up of years does not hold up today.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        name: str,
+        code_version: str,
+        heartbeat_limit: timedelta = HEARTBEAT_LIMIT,
+        jobs_per_tick: int = 200,
+    ) -> None:
+        self._connect = connect
+        self._name = name
+        self._code_version = code_version
+        self._limit = heartbeat_limit
+        self._jobs_per_tick = jobs_per_tick
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Let the tick under way end after the device it is at; its job goes back."""
+        self._stopping.set()
+
+    def tick(self) -> int:
+        """Do what is due, up to the bound; return how many jobs this replica finished.
+
+        Raises
+        ------
+        StoreError, psycopg.Error
+            The database is away. Nothing is lost: the next tick finds the same work.
+        """
+        finished = 0
+        with self._connect() as connection:
+            plants = _declared(connection)
+            self._look_through(connection, plants)
+            for job in self._due(connection, plants):
+                if self._stopping.is_set() or finished >= self._jobs_per_tick:
+                    break
+                held = jobs.claim(connection, job, by=self._name, limit=self._limit)
+                if held is not None:
+                    finished += self._do(connection, plants, held)
+        return finished
+
+    def run_until_done(self) -> int:
+        """Tick until nothing is due; return how many jobs this replica finished."""
+        total = 0
+        while not self._stopping.is_set() and (finished := self.tick()):
+            total += finished
+        return total
+
+    def _look_through(self, connection: psycopg.Connection, plants: _Plants) -> None:
+        """Open the days that readings were received for since the last look, with those their intervals reach."""
+        with connection.transaction():
+            connection.execute(_QUERIES["freeze_patience"])
+            # The lock makes the cut-off exact, as in a freeze: nothing received before it is still to be committed.
+            connection.execute(_QUERIES["freeze_lock"])
+            cut_off = now_of(connection)
+        with connection.transaction():
+            row = connection.execute(_QUERIES["watermark"], {"by": self._name}).fetchone()
+            given = {"after": None if row is None else row[0], "cut_off": cut_off}
+            received = connection.execute(_QUERIES["received_between"], given).fetchall()
+            if received:
+                touched = _touched(plants, received)
+                spans = _spans(plants, touched)
+                if spans:
+                    around = {
+                        "devices": [device for device, _, _ in spans],
+                        "starts": [start for _, start, _ in spans],
+                        "ends": [end for _, _, end in spans],
+                    }
+                    for device, ts in connection.execute(_QUERIES["neighbours"], around):
+                        touched.setdefault(device, set()).add(plants.day_at(plants.site_of[device], ts))
+                by_site: dict[str, set[date]] = {}
+                for device, days in touched.items():
+                    by_site.setdefault(plants.site_of[device], set()).update(days)
+                for site, days in sorted(by_site.items()):
+                    starts = [day_bounds(day, plants.zone_of[site])[0] for day in sorted(days)]
+                    jobs.open_jobs(connection, ENERGY_DAY, site, starts)
+                    _LOG.info("days opened", site=site, days=len(days), first=str(min(days)), last=str(max(days)))
+            connection.execute(_QUERIES["move_watermark"], {"cut_off": cut_off})
+
+    def _due(self, connection: psycopg.Connection, plants: _Plants) -> Iterable[Job]:
+        """List the open days that are over; then, for what they leave complete, the reports."""
+        now = now_of(connection)
+        rows = connection.execute(_QUERIES["unfinished_jobs"], {"job": ENERGY_DAY, "limit": self._limit}).fetchall()
+        open_days = [(site, start) for site, start, _ in rows if _is_over(plants, site, start, now)]
+        claimable = {(site, start) for site, start, free in rows if free}
+        yield from (Job(ENERGY_DAY, site, start) for site, start in open_days if (site, start) in claimable)
+        done = {scope for (scope,) in connection.execute(_QUERIES["finished_jobs"], {"job": PERIOD_REPORT})}
+        # Asked again: the days above may have been finished between, here or by another replica.
+        rows = connection.execute(_QUERIES["unfinished_jobs"], {"job": ENERGY_DAY, "limit": self._limit}).fetchall()
+        waiting = [(site, start) for site, start, _ in rows if _is_over(plants, site, start, now)]
+        for project, first, last in _reports(connection, plants):
+            declaration = plants.declarations[project]
+            scope, until = f"{project} {first} {last}", end_of(declaration, last)
+            begin = min(day_bounds(first, site.time_zone)[0] for site in declaration.sites)
+            unsettled = any(plants.project_of[site] == project and begin <= at < until for site, at in waiting)
+            if until <= now and scope not in done and not unsettled:
+                yield Job(PERIOD_REPORT, scope, begin)
+
+    def _do(self, connection: psycopg.Connection, plants: _Plants, held: Claim) -> bool:
+        log = _LOG.bind(job=held.job.job, scope=held.job.scope, start=held.job.start.isoformat(), attempt=held.attempt)
+        log.debug("job claimed")
+        try:
+            with jobs.heartbeat(self._connect, held, self._limit):
+                if held.job.job == ENERGY_DAY:
+                    said = self._energy_day(connection, plants, held)
+                else:
+                    said = self._period_report(connection, held)
+        except ClaimLostError as error:
+            log.warning("job given up", error=str(error))
+            return False
+        except _StoppedError:
+            jobs.release(connection, held)
+            log.info("job given back")
+            return False
+        except (MrvError, psycopg.DataError, ValueError, LookupError) as error:
+            # One project's fault must not cost its neighbours; this job is tried again after the heartbeat limit.
+            jobs.fail(connection, held, str(error))
+            log.warning("job failed", error=str(error))
+            return False
+        log.info("job finished", **said)
+        return True
+
+    def _energy_day(self, connection: psycopg.Connection, plants: _Plants, held: Claim) -> dict[str, object]:
+        site = held.job.scope
+        day = plants.day_at(site, held.job.start)
+        as_of, kept = now_of(connection), []
+        with snapshot(connection):
+            readings = StoredReadings(connection, plants.project_of[site])
+            for credited in plants.registers.get(site, []):
+                self._check()
+                days, _ = device_days(credited, readings.read, day, day)
+                kept.append((readings.number(credited), days))
+        energy_mwh = sum(row.energy.within_mwh + row.energy.carried_mwh for _, days in kept for row in days)
+        with connection.transaction():
+            for number, days in kept:
+                store_days(connection, number, days, as_of)
+            jobs.finish(connection, held)
+        return {"day": str(day), "devices": len(kept), "energy_wh": energy_mwh / 1000}
+
+    def _period_report(self, connection: psycopg.Connection, held: Claim) -> dict[str, object]:
+        project, first, last = held.job.scope.rsplit(" ", 2)
+        result = draft(
+            connection,
+            project,
+            date.fromisoformat(first),
+            date.fromisoformat(last),
+            code_version=self._code_version,
+            progress=lambda *_: self._check(),
+        )
+        detail = {
+            "er_tco2": result.er_tco2,
+            "vintages": {str(vintage.year): vintage.er_tco2 for vintage in result.vintages},
+            "eg_mwh": str(sum(vintage.eg_mwh for vintage in result.vintages)),
+            "inputs_digest": result.inputs_digest,
+        }
+        with connection.transaction():
+            add_audit_event(connection, "period.computed", held.job.scope, detail)
+            jobs.finish(connection, held)
+        return {"er_tco2": result.er_tco2}
+
+    def _check(self) -> None:
+        if self._stopping.is_set():
+            raise _StoppedError
+
+
+class Ticker:
+    """Ticks a schedule at an interval, in a thread of its own.
+
+    APScheduler keeps the time and nothing else: in memory, in UTC, one tick at a time, missed ones made one.
+    """
+
+    def __init__(self, schedule: Schedule, interval: timedelta) -> None:
+        self._schedule = schedule
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._scheduler.add_job(
+            self._tick,
+            "interval",
+            seconds=interval.total_seconds(),
+            next_run_time=datetime.now(UTC),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+
+    def start(self) -> None:
+        """Begin; the first tick comes at once."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """End; waits until the tick under way has given its work back."""
+        self._schedule.stop()
+        self._scheduler.shutdown(wait=True)
+
+    def _tick(self) -> None:
+        try:
+            self._schedule.tick()
+        except (StoreError, psycopg.Error) as error:
+            _LOG.warning("tick failed, the next one tries again", error=str(error).strip().splitlines()[:1])
+
+
+def _declared(connection: psycopg.Connection) -> _Plants:
+    declarations: dict[str, ProjectDeclaration] = {}
+    for (project,) in connection.execute(_QUERIES["projects"]).fetchall():
+        row = connection.execute(_QUERIES["declaration"], {"project": project}).fetchone()
+        if row is not None:
+            declarations[project] = ProjectDeclaration.model_validate_json(row[0])
+    project_of: dict[str, str] = {}
+    zone_of: dict[str, str] = {}
+    site_of: dict[int, str] = {}
+    registers: dict[str, list[Credited]] = {}
+    for project, declaration in declarations.items():
+        for site in declaration.sites:
+            project_of[site.id], zone_of[site.id] = project, site.time_zone
+        for credited in registers_of(declaration):
+            registers.setdefault(credited.site.id, []).append(credited)
+        devices = connection.execute(_QUERIES["devices"], {"project": project})
+        site_of.update({number: site for site, _, number in devices})
+    return _Plants(declarations, project_of, zone_of, site_of, registers)
+
+
+def _touched(plants: _Plants, received: Iterable[tuple[int, datetime]]) -> dict[int, set[date]]:
+    """Tell the local days from the hours.
+
+    Where a zone is half an hour off, an hour may lie in two days; a reading at midnight also ends an interval of the
+    day before.
+    """
+    touched: dict[int, set[date]] = {}
+    for device, hour in received:
+        if device in plants.site_of:
+            ends = (hour - MICROSECOND, hour + _HOUR - MICROSECOND)
+            touched.setdefault(device, set()).update(plants.day_at(plants.site_of[device], at) for at in ends)
+    return touched
+
+
+def _spans(plants: _Plants, touched: dict[int, set[date]]) -> list[tuple[int, datetime, datetime]]:
+    """Join neighbouring days of a device to spans of time."""
+    spans = []
+    for device, days in touched.items():
+        zone_name = plants.zone_of[plants.site_of[device]]
+        for first in sorted(days):
+            if first - _DAY in days:
+                continue
+            last = first
+            while last + _DAY in days:
+                last += _DAY
+            spans.append((device, day_bounds(first, zone_name)[0], day_bounds(last, zone_name)[1]))
+    return spans
+
+
+def _is_over(plants: _Plants, site: str, start: datetime, now: datetime) -> bool:
+    if site not in plants.zone_of:
+        return False
+    return day_bounds(plants.day_at(site, start), plants.zone_of[site])[1] <= now
+
+
+def _reports(connection: psycopg.Connection, plants: _Plants) -> Iterable[tuple[str, date, date]]:
+    """List each calendar year with energy, within the crediting period, and each period opened and not frozen."""
+    found = set()
+    for project, year in connection.execute(_QUERIES["energy_years"]).fetchall():
+        crediting = plants.declarations[project].project.crediting_period
+        if crediting.first_day.year <= year <= crediting.last_day.year:
+            first, last = date(year, 1, 1), date(year, 12, 31)
+            found.add((project, max(first, crediting.first_day), min(last, crediting.last_day)))
+    found.update(connection.execute(_QUERIES["unfrozen_periods"]).fetchall())
+    return sorted(found)
