@@ -30,3 +30,7 @@ class PackagesUnavailableError(LocalServersError):
 
 class ServerStartError(LocalServersError):
     """A local server did not start or does not answer."""
+
+
+class DemoError(DeployError):
+    """The demo cannot go on."""
