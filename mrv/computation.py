@@ -155,7 +155,7 @@ def compute(
         rules=_sum_rules([device.energy.rules for device in devices]),
         inputs_digest=digest.text(),
         code_version=code_version,
-        notes=(*basis.notes, *_silence(devices)),
+        notes=(*basis.notes, *_unfinished(basis, last, as_of), *_silence(devices)),
     )
     return Computation(result, days)
 
@@ -217,6 +217,13 @@ def _sum_rules(counts: list[Mapping[str, int]]) -> dict[str, int]:
     for count in counts:
         total.update(count)
     return dict(total)
+
+
+def _unfinished(basis: Basis, last: date, as_of: datetime | None) -> list[str]:
+    over = max(day_bounds(last, site.time_zone)[1] for site in basis.declaration.sites)
+    if as_of is None or over <= as_of:
+        return []
+    return [f"the period is not over before {over.isoformat()}; this is what was received until {as_of.isoformat()}"]
 
 
 def _silence(devices: list[_Device]) -> list[str]:

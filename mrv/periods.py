@@ -175,7 +175,9 @@ def freeze(
     computed = _draft(connection, basis, first, last, code_version, progress)
     if existing and existing[-1].inputs_digest == computed.result.inputs_digest:
         return Freeze(existing[-1], new=False)
-    _draw_cut_off(connection, basis, first, last, code_version, actor)
+    if not _draw_cut_off(connection, basis, (first, last), len(existing), code_version, actor):
+        # Somebody else froze it meanwhile: theirs may already say what this one would.
+        return freeze(connection, project, first, last, code_version=code_version, actor=actor, progress=progress)
     drawn = revisions(connection, project, first, last)[-1]
     return Freeze(_complete(connection, project, (first, last), drawn, code_version, progress), new=True)
 
@@ -190,8 +192,15 @@ def _refuse_overlap(connection: psycopg.Connection, project: str, first: date, l
 
 
 def _draw_cut_off(
-    connection: psycopg.Connection, basis: Basis, first: date, last: date, code_version: str, actor: str | None
-) -> None:
+    connection: psycopg.Connection,
+    basis: Basis,
+    span: tuple[date, date],
+    known: int,
+    code_version: str,
+    actor: str | None,
+) -> bool:
+    """Write the next revision without its result; False when there is one that was not known."""
+    first, last = span
     project = basis.declaration.project.id
     days = {"project": project, "first": first, "last": last}
     with connection.transaction():
@@ -205,6 +214,9 @@ def _draw_cut_off(
         connection.execute(_QUERIES["open_period"], days)
         row = connection.execute(_QUERIES["period"], days).fetchone()
         assert row is not None  # noqa: S101 - inserted above, and never deleted
+        latest = connection.execute(_QUERIES["latest_revision"], {"period": row[0]}).fetchone()
+        if latest is None or latest[0] != known:
+            return False
         connection.execute(
             _QUERIES["draw_cut_off"],
             {
@@ -215,6 +227,7 @@ def _draw_cut_off(
                 "actor": actor,
             },
         )
+    return True
 
 
 def _complete(

@@ -80,6 +80,9 @@ where p.project_id = %(project)s and p.first_day <= %(last)s and p.last_day >= %
     and (p.first_day, p.last_day) <> (%(first)s, %(last)s)
 group by p.first_day, p.last_day order by p.first_day limit 1
 
+-- name: latest_revision
+select coalesce(max(revision), 0) from period_revision where period_id = %(period)s
+
 -- name: draw_cut_off
 insert into period_revision (period_id, revision, received_until, declarations, methodology, code_version, frozen_by)
 select %(period)s, coalesce(max(revision), 0) + 1,
