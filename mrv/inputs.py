@@ -32,11 +32,8 @@ from mrv.register_rules import DeclaredRegister, to_mwh
 from sql.named import load
 
 _PREAMBLE = b"jcm-mrv inputs 1"
-# PostgreSQL's COPY BINARY: a header of 19 bytes, rows of length-prefixed big-endian fields, a trailer of 2.
-_HEADER, _TRAILER = 19, 2
-_ROW = np.dtype(
-    [("fields", ">i2"), ("l1", ">i4"), ("ts", ">i8"), ("l2", ">i4"), ("wh", ">f8"), ("l3", ">i4"), ("w", ">f8")]
-)
+# PostgreSQL's binary array of one dimension: a header of 20 bytes, then each element led by its length, big-endian.
+_ARRAY_HEADER = 20
 _EPOCH_2000_US = 946_684_800_000_000
 _NAN = np.uint64(0x7FF8000000000000)
 
@@ -183,11 +180,11 @@ class StoredReadings:
         reach_from = installed if before is None else max(installed, before)
         reach_to = (removed or end) if after is None else after + MICROSECOND
         reach_to = reach_to if removed is None else min(reach_to, removed)
-        rows = self._copy(credited.column, {**span, "start": reach_from, "end": reach_to})
+        ts, register, power = self._arrays(credited.column, {**span, "start": reach_from, "end": reach_to})
         return Series(
-            t_us=rows["ts"].astype(np.int64) + _EPOCH_2000_US,
-            register_mwh=to_mwh(rows["wh"].astype(np.float64)),
-            power_w=rows["w"].astype(np.float64),
+            t_us=_elements(ts, ">i8").astype(np.int64) + _EPOCH_2000_US,
+            register_mwh=to_mwh(_elements(register, ">f8").astype(np.float64)),
+            power_w=_elements(power, ">f8").astype(np.float64),
             opening=credited.opening if reach_from == installed else None,
             closing=credited.closing if reach_to == removed else None,
         )
@@ -201,11 +198,17 @@ class StoredReadings:
             total += int(row[0]) if row else 0
         return total
 
-    def _copy(self, column: str, span: dict[str, object]) -> NDArray[np.void]:
-        with self._connection.cursor().copy(_QUERIES[f"series_{column}"], span) as copy:
-            data = b"".join(copy)
-        body = memoryview(data)[_HEADER : len(data) - _TRAILER]
-        return np.frombuffer(body, dtype=_ROW)
+    def _arrays(self, column: str, span: dict[str, object]) -> list[bytes | None]:
+        cursor = self._connection.cursor(binary=True)
+        cursor.execute(_QUERIES[f"series_{column}"], span)
+        assert cursor.pgresult is not None  # noqa: S101 - a select has a result
+        return [cursor.pgresult.get_value(0, number) for number in range(3)]
+
+
+def _elements(array: bytes | None, kind: str) -> NDArray[np.generic]:
+    """Take the elements out of a binary array; None is that of no reading."""
+    element = np.dtype([("length", ">i4"), ("value", kind)])
+    return np.frombuffer(array or b"", dtype=element, offset=_ARRAY_HEADER if array else 0)["value"]
 
 
 _QUERIES = load("mrv")
