@@ -12,7 +12,7 @@ class Backoff:
     """
 
     first_s: float = 0.5
-    most_s: float = 30.0
+    most_s: float = 10.0
     attempts: int = 0
 
     def next(self) -> float:

@@ -7,6 +7,7 @@ parted by a reconnect, and a fault ends the thread where it can be seen: paho's 
 """
 
 import contextlib
+import select
 import selectors
 import socket
 import ssl
@@ -45,6 +46,7 @@ _HANDSHAKE_S = 15.0
 _GOODBYE_S = 3.0
 # How many packets to read before acknowledgements are looked at again.
 _READS = 200
+_NO_SUBSCRIPTION = "jcm/v1/none/none/none"
 _PUBACK = struct.Struct(">BBH")
 
 
@@ -100,6 +102,8 @@ class Session:
         self._subscribed = False
         self._pending = bytearray()
         self._paho_writes = False
+        self._question: int | None = None
+        self._answered = False
         self._refusal = ""
         self._loss = ""
         self._count = 0
@@ -175,6 +179,7 @@ class Session:
             client.username_pw_set(options.address.username, options.address.password)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         # With this set, paho leaves every write to our loop.
@@ -316,10 +321,19 @@ class Session:
         return self._client.socket() is stream
 
     def _say_goodbye(self, stream: Any) -> None:
+        """Disconnect when the broker has read every acknowledgement.
+
+        Closing a socket while something unread lies in it resets the connection, and the broker then throws away what
+        it has not read itself. Its answer to a question after the last PUBACK tells that it has read them all; the
+        question is one that changes nothing, the end of a subscription that never was.
+        """
         deadline = time.monotonic() + _GOODBYE_S
-        while self._pending and self._flush(stream) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self._client.disconnect()
+        _, self._question = self._client.unsubscribe(_NO_SUBSCRIPTION)
+        while self._flush(stream) and not self._answered and time.monotonic() < deadline:
+            select.select([stream], [], [], 0 if self._pending else 0.02)
+            self._read()
+        if self._client.socket() is stream:
+            self._client.disconnect()
         while self._flush(stream) and time.monotonic() < deadline:
             time.sleep(0.01)
 
@@ -366,6 +380,9 @@ class Session:
         self._subscribed = True
         self._backoff.reset()
         self._ready.set()
+
+    def _on_unsubscribe(self, _client: mqtt.Client, _data: Any, mid: int, _reasons: Any, _properties: Any) -> None:
+        self._answered = mid == self._question
 
     def _on_disconnect(
         self, _client: mqtt.Client, _data: Any, _flags: mqtt.DisconnectFlags, reason: ReasonCode, _properties: Any

@@ -175,7 +175,7 @@ class CollectorProcess:
             )
         if connected:
             wait_until(lambda: "collector_started" in self.events() or self.ended(), 30, "the collector's start")
-            assert not self.ended(), self.log.read_text()
+            assert not self.ended(), (self.process.returncode, self.log.read_text())
 
     def ended(self) -> bool:
         assert self.process is not None
