@@ -286,6 +286,45 @@ def test_two_who_freeze_at_once_make_one_revision(plant):
     assert len(revisions.revisions(plant.connection, plant.project, *DAYS)) == 1
 
 
+def test_of_two_who_freeze_days_that_overlap_one_is_refused(plant):
+    plant.insert(plant.days(FIRST, date(2021, 3, 20)))
+    start, said = Barrier(2), []
+
+    def work(first, last):
+        with connect(plant.url, Role.MRV) as connection:
+            start.wait()
+            try:
+                periods.freeze(connection, plant.project, first, last, code_version="1")
+                said.append("frozen")
+            except PeriodError as error:
+                said.append("refused" if "credited twice" in str(error) else str(error))
+
+    threads = [Thread(target=work, args=days) for days in ((FIRST, LAST), (date(2021, 3, 10), date(2021, 3, 19)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(said) == ["frozen", "refused"]
+
+
+def test_nothing_is_read_from_before_the_installation_or_after_the_removal(plant):
+    removal = datetime(2021, 3, 10, 19, tzinfo=UTC)  # two hours into the day after the period
+    plant.toml = plant.toml.replace(
+        "installed = 2019-01-01", "installed = 2021-02-28T22:00:00+07:00\nremoved = { at = 2021-03-10T19:00:00Z }"
+    )
+    plant.apply(plant.toml)
+    rows = plant.days(date(2021, 2, 20), date(2021, 3, 20))
+    plant.insert(rows)
+    (credited,) = periods.current_basis(plant.connection, plant.project).credited()
+    stored = inputs.StoredReadings(plant.connection, plant.project)
+    start, end = plant.days(FIRST, LAST)[0][0], plant.days(FIRST, LAST)[-1][0]
+    series = stored.read(credited, start, end)
+    assert series.t_us[0] == int((start - timedelta(hours=2)).timestamp()) * 1_000_000
+    assert series.t_us[-1] == int((removal - timedelta(hours=1)).timestamp()) * 1_000_000
+    assert len(stored.read(credited, removal, removal + timedelta(days=2)).t_us) == 0
+    assert len(stored.read(credited, start - timedelta(days=3), start - timedelta(hours=2)).t_us) == 0
+
+
 def test_a_methodology_that_counts_something_else_or_has_no_factor_is_refused(plant):
     plant.apply(plant.toml.replace('"TH_AM001"', '"VN_AM007"'))
     with pytest.raises(
