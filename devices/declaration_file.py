@@ -197,7 +197,8 @@ def _days_to_instants(content: _Table) -> None:
         if isinstance(removed, dict) and "at" in removed:
             removed["at"] = at = _instant(removed["at"], zone)
             if isinstance(at, datetime) and at.tzinfo is not None:
-                removals[str(device["site"]), str(device.get("replaced_by"))] = at
+                place = str(device["site"]), str(device.get("replaced_by"))
+                removals[place] = max(at, removals.get(place, at))
     for device, zone in placed:
         installed = device.get("installed")
         start = _instant(installed, zone)

@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     Strict,
     StringConstraints,
 )
@@ -50,8 +51,12 @@ def _exact(value: object) -> object:
         raise ValueError(f"expected a number, not {value!r}") from None
     if not number.is_finite():
         raise ValueError(f"expected a finite number, not {value}")
-    # 1E+3 becomes 1000: one way of writing a number in the canonical JSON.
-    return Decimal(format(number, "f"))
+    # 1E+3 becomes 1000: the digits are written out, in the canonical JSON as well.
+    return Decimal(_digits(number))
+
+
+def _digits(number: Decimal) -> str:
+    return format(number, "f")
 
 
 def _identifier(value: str) -> str:
@@ -107,7 +112,7 @@ def _factor_value(value: Decimal) -> Decimal:
     return value
 
 
-Exact = Annotated[Decimal, BeforeValidator(_exact)]
+Exact = Annotated[Decimal, BeforeValidator(_exact), PlainSerializer(_digits, return_type=str, when_used="json")]
 RegisterWh = Annotated[Exact, Field(ge=0, le=Decimal(int(REGISTER_LIMIT_WH)))]
 Positive = Annotated[Exact, Field(gt=0)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True), AfterValidator(_text)]

@@ -3,9 +3,9 @@
 The `pvanalytics` wheel (MIT licence) carries measurements of two arrays on NREL's campus in Golden, Colorado, of the
 same five days: `nrel_RSF_II.csv` (AC power of the RSF II array and of its inverter 2, irradiance, temperatures) and
 `serf_west_15min.csv` (a roof array of 6 kW), both every 15 minutes from 2 to 6 January 2022. Times and powers are
-published as they were recorded; on the last day there is light and no power: snow lies on the arrays. The files carry no
-energy register: the simulated gateway here integrates the power into one, as a meter would, and that is the only thing
-that is not measured. Both files give local standard time, which in January is America/Denver's time.
+published as they were recorded; on the last day there is light and no power: snow lies on the arrays. The files carry
+no energy register: the simulated gateway here integrates the power into one, as a meter would, and that is the only
+thing that is not measured. Both files give local standard time, which in January is America/Denver's time.
 """
 
 import csv

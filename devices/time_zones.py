@@ -25,7 +25,7 @@ def time_zone(name: str) -> ZoneInfo:
         wanted = name.casefold()
         by_folded = {known.casefold(): known for known in names()}
         by_city = {known.rpartition("/")[2].casefold(): known for known in sorted(names())}
-        near = difflib.get_close_matches(wanted, by_folded, n=2, cutoff=0.75)
+        near = [wanted] if wanted in by_folded else difflib.get_close_matches(wanted, by_folded, n=2, cutoff=0.75)
         found = [by_folded[key] for key in near] or [
             by_city[key] for key in difflib.get_close_matches(wanted.rpartition("/")[2], by_city, n=1, cutoff=0.8)
         ]
