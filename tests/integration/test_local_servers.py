@@ -232,7 +232,7 @@ def test_both_come_back_after_kill_9(own: LocalServers) -> None:
     assert execute(own, "select n from killed") == [(1,)]
 
 
-def test_a_backend_that_outlives_its_postmaster_is_awaited(own: LocalServers) -> None:
+def test_a_backend_that_outlives_its_postmaster_is_ended(own: LocalServers) -> None:
     state = State.model_validate_json((own.directory / "state.json").read_bytes())
     before = own.status().postgres.pid
     assert before is not None
@@ -241,9 +241,9 @@ def test_a_backend_that_outlives_its_postmaster_is_awaited(own: LocalServers) ->
 
         def work() -> str:
             try:
-                # Two seconds without a look at whether the postmaster lives.
+                # A minute without a look at whether the postmaster lives.
                 busy.execute(
-                    "do $$ declare stop timestamptz := clock_timestamp() + '2 s'; "
+                    "do $$ declare stop timestamptz := clock_timestamp() + '1 min'; "
                     "begin while clock_timestamp() < stop loop null; end loop; end $$"
                 )
             except psycopg.OperationalError:
@@ -257,7 +257,7 @@ def test_a_backend_that_outlives_its_postmaster_is_awaited(own: LocalServers) ->
             assert backend in find_by_title(f"postgres: {state.instance}: ")
             assert own.start().running
             assert backend not in find_by_title(f"postgres: {state.instance}: ")
-            assert ended.result() in {"lost", "done"}
+            assert ended.result() == "lost"
 
 
 def test_a_recycled_process_id_is_not_taken_for_a_server(own: LocalServers) -> None:
