@@ -87,6 +87,9 @@ def _destination(report_format: str, out: Path | None) -> Path | None:
 def _rendered(
     project: str, first: date, last: date, revision: int | None, report_format: str
 ) -> tuple["PeriodResult", bytes]:
+    from rich.console import Console
+
+    from deploy.period_view import progress
     from deploy.servers import endpoints
     from mrv.periods import recompute, reported
     from mrv.reports import FORMATS, render
@@ -97,11 +100,14 @@ def _rendered(
     chosen = next(known for known in FORMATS if known == report_format)
     with database_errors_reported(), connect(endpoints().database_url, Role.MRV, application="jcm-mrv report") as store:
         check(store)
-        if revision is None:
-            result, declaration = reported(store, project, first, last, code_version=version("jcm-mrv"))
-        else:
-            frozen = recompute(store, project, first, last, revision)
-            result, declaration = frozen.result, frozen.basis.declaration
+        with progress(Console(stderr=True)) as told:
+            if revision is None:
+                result, declaration = reported(
+                    store, project, first, last, code_version=version("jcm-mrv"), progress=told
+                )
+            else:
+                frozen = recompute(store, project, first, last, revision, progress=told)
+                result, declaration = frozen.result, frozen.basis.declaration
     _say_which(result, recomputed=revision is not None)
     return result, render(result, declaration, chosen)
 
