@@ -260,7 +260,9 @@ class LocalServers:
         return down
 
     def _stop(self) -> None:
-        state = self._known_state()
+        state = read_state(self._state_file)
+        if state is None:
+            return
         postgres, mosquitto = self._servers()
         # The broker last: what the collector's end still acknowledges must find it.
         postgres.stop(state)

@@ -24,7 +24,7 @@ from deploy.errors import LocalServersError
 from deploy.local import LocalServers, default_directory
 from deploy.local.probe import mqtt_connack
 from deploy.local.processes import find_by_title, wait_until
-from deploy.local.state import State, is_free
+from deploy.local.state import State, is_free, write_state
 
 
 class Listener:
@@ -319,6 +319,11 @@ def test_reset_deletes_the_data_and_nothing_else() -> None:
     try:
         with pytest.raises(LocalServersError, match="jcm-mrv local start"):
             servers.environment()
+        # What a start leaves that failed before it chose ports.
+        servers.directory.mkdir()
+        write_state(servers.directory / "state.json", State())
+        servers.reset()
+        assert not (servers.directory / "state.json").exists()
         servers.start()
         (servers.directory / "mine.txt").write_text("kept")
         execute(servers, "create table gone (n integer)")
