@@ -36,12 +36,12 @@ def write_whole(path: Path, content: bytes) -> None:
         The file system refused.
     """
     check_writable(path)
-    target = path.resolve()
     try:
-        if target.exists() and not target.is_file():
-            # A device or a pipe, such as /dev/stdout, is written to, not replaced.
-            target.write_bytes(content)
+        if path.exists() and not path.is_file():
+            # A device or a pipe, such as /dev/stdout, is written to, not replaced; it has no name to resolve to.
+            path.write_bytes(content)
             return
+        target = path.resolve()
         beside = target.with_name(f".{target.name[:200]}.{os.getpid()}")
         try:
             with beside.open("wb") as file:
