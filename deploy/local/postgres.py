@@ -169,14 +169,15 @@ class Postgres:
                     sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), sql.Identifier(OWNER))
                 )
 
-    def stop(self, state: State, *, seconds: float = 60) -> None:
+    def stop(self, state: State | None, *, seconds: float = 60) -> None:
         """End the server with a checkpoint, ending its connections (a fast shutdown)."""
         pid = self.pid()
         if pid is not None:
             send([pid], signal.SIGINT)
             if not wait_until(lambda: self.pid() is None, seconds):
                 raise ServerStartError(f"PostgreSQL (process {pid}) does not end: {self.last_words()}")
-        self._end_orphans(state, patience=5)
+        if state is not None:
+            self._end_orphans(state, patience=5)
         wait_until(lambda: not is_held(self._held), 5)
 
     def last_words(self) -> str:

@@ -21,7 +21,7 @@ from deploy.local.place import (
 from deploy.local.postgres import UTC_FILE, Postgres
 from deploy.local.processes import is_held
 from deploy.local.progress import Progress, QuietProgress
-from deploy.local.state import COLLECTOR, State, free_port, is_free, read_state, write_state
+from deploy.local.state import COLLECTOR, DamagedStateError, State, free_port, is_free, read_state, write_state
 
 # Somebody may take a port between our look and the server's; three fresh choices do not all meet that.
 _TRIES = 3
@@ -118,18 +118,21 @@ class LocalServers:
 
     def stop(self) -> None:
         """Stop both servers cleanly; each writes what it holds to disk. Nothing happens where none runs."""
-        if not self._state_file.exists():
+        if not self.directory.exists():
             return
         with self._locked(QuietProgress()):
-            self._stop()
+            self._stop(read_state(self._state_file))
 
     def reset(self) -> None:
         """Stop both servers and delete the instance's data, ports and passwords; the packages stay."""
         if not self.directory.exists():
             return
         with self._locked(QuietProgress()):
-            if self._state_file.exists():
-                self._stop()
+            try:
+                state = read_state(self._state_file)
+            except DamagedStateError:
+                state = None
+            self._stop(state)
             for name in ("postgres", "mosquitto"):
                 folder = self.directory / name
                 if is_held(folder / "running"):
@@ -259,10 +262,7 @@ class LocalServers:
             server.launch(state, packages)
         return down
 
-    def _stop(self) -> None:
-        state = read_state(self._state_file)
-        if state is None:
-            return
+    def _stop(self, state: State | None) -> None:
         postgres, mosquitto = self._servers()
         # The broker last: what the collector's end still acknowledges must find it.
         postgres.stop(state)

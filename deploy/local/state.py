@@ -24,6 +24,10 @@ def _secret() -> str:
     return secrets.token_urlsafe(24)
 
 
+class DamagedStateError(LocalServersError):
+    """The file that keeps the state cannot be read as one."""
+
+
 class State(BaseModel):
     """An instance's ports and passwords."""
 
@@ -82,7 +86,7 @@ def read_state(path: Path) -> State | None:
         raise LocalServersError(foreign) from error
     except ValidationError as error:
         said: Any = error.errors(include_input=False)[0]["msg"]
-        raise LocalServersError(f"{path} is damaged ({said}); restore it or run `jcm-mrv local reset`") from error
+        raise DamagedStateError(f"{path} is damaged ({said}); restore it or run `jcm-mrv local reset`") from error
 
 
 def write_state(path: Path, state: State) -> None:

@@ -328,6 +328,10 @@ def test_reset_deletes_the_data_and_nothing_else() -> None:
         (servers.directory / "mine.txt").write_text("kept")
         execute(servers, "create table gone (n integer)")
         old = servers.environment()
+        state = servers.directory / "state.json"
+        state.write_text("{")
+        with pytest.raises(LocalServersError, match="jcm-mrv local reset"):
+            servers.start()
         servers.reset()
         assert sorted(path.name for path in servers.directory.iterdir()) == ["lock", "mine.txt"]
         assert not servers.status().postgres.running
