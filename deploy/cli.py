@@ -48,7 +48,8 @@ def main() -> NoReturn:
         error.show()
         sys.exit(2)
     except click.UsageError as error:
-        _tell(f"{error.format_message()} (see `{error.ctx.command_path if error.ctx else 'jcm-mrv'} --help`)")
+        said = " ".join(error.format_message().split())
+        _tell(f"{said} (see `{error.ctx.command_path if error.ctx else 'jcm-mrv'} --help`)")
         sys.exit(2)
     except (click.exceptions.Exit, SystemExit) as error:
         code = error.exit_code if isinstance(error, click.exceptions.Exit) else error.code

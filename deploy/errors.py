@@ -34,3 +34,7 @@ class ServerStartError(LocalServersError):
 
 class DemoError(DeployError):
     """The demo cannot go on."""
+
+
+class OutputError(DeployError):
+    """A file cannot be written."""

@@ -3,11 +3,7 @@
 import os
 from pathlib import Path
 
-from deploy.errors import DeployError
-
-
-class OutputError(DeployError):
-    """A file cannot be written."""
+from deploy.errors import OutputError
 
 
 def check_writable(path: Path) -> None:

@@ -128,7 +128,7 @@ def health(connection: Connection, *, recount: bool = False) -> Health:
 
 def _health(connection: Connection, *, recount: bool) -> Health:
     queries = load("status")
-    now = connection.execute("select now()").fetchall()[0][0]
+    now = connection.execute(queries["now"]).fetchall()[0][0]
     sites: dict[str, SiteHealth] = {}
     for (site,) in connection.execute(queries["sites"]):
         sites[site] = SiteHealth(site)

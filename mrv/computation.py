@@ -183,7 +183,7 @@ def _device(
         id=device.id,
         serial_number=device.serial_number,
         kind=device.kind,
-        energy_wh=sum(years.values(), Decimal(0)),
+        energy_wh=sum(years.values(), Decimal("0.000")),
         coverage=_share(covered, length),
         rules=rules,
     )

@@ -31,6 +31,7 @@ class DeviceEnergy:
     serial_number: str | None
     kind: str
     energy_wh: Decimal
+    """To the milliwatt-hour, 3 places."""
     coverage: Decimal
     """Share of the time it was due to be read that has readings and is credited, 0 to 1, rounded down to 4 places."""
     rules: Mapping[str, int]

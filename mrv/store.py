@@ -22,6 +22,7 @@ def store_days(connection: psycopg.Connection, device: int, days: Iterable[Devic
             "day": day.energy.day,
             "within": day.energy.within_wh,
             "carried": day.energy.carried_wh,
+            "carried_from": day.energy.carried_from,
             "samples": day.energy.samples,
             "coverage": day.energy.coverage,
             "rules": Jsonb(dict(day.energy.rules)),

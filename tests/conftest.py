@@ -1,6 +1,7 @@
 """The real parts that tests talk to: the project's own local servers, in a folder of the tests' own."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +106,20 @@ def _new_database(servers: LocalServers) -> Iterator[str]:
         yield _with_database(admin, name)
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+            _drop(connection, name)
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    statement = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+    for _ in range(100):
+        try:
+            connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            # An autovacuum worker or TimescaleDB's scheduler is in it, which only a superuser may end; it soon leaves.
+            time.sleep(0.1)
+        else:
+            return
+    connection.execute(statement)
 
 
 def _with_database(url: str, name: str) -> str:

@@ -1,12 +1,13 @@
 -- From rows to tonnes.
 
 -- Energy of a device in one local day of its site. An interval between two register readings belongs to the day
--- in which it ends; carried_wh is the part whose interval began before that day.
+-- in which it ends; carried_wh is the part whose interval began before that day, on carried_from.
 create table energy_day (
     device_id    integer not null references device,
     day          date not null,
     within_wh    numeric not null check (within_wh >= 0),
     carried_wh   numeric not null check (carried_wh >= 0),
+    carried_from date check (carried_from < day),
     samples      integer not null,
     coverage     numeric not null check (coverage between 0 and 1),
     rules        jsonb not null,

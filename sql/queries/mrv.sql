@@ -119,10 +119,11 @@ order by p.project_id, p.first_day, p.last_day, r.revision
 -- name: upsert_energy_day
 -- What was computed from later readings stands.
 insert into energy_day
-    (device_id, day, within_wh, carried_wh, samples, coverage, rules, inputs_sha256, computed_at)
-values (%(device)s, %(day)s, %(within)s, %(carried)s, %(samples)s, %(coverage)s, %(rules)s, %(sha256)s, %(as_of)s)
+    (device_id, day, within_wh, carried_wh, carried_from, samples, coverage, rules, inputs_sha256, computed_at)
+values (%(device)s, %(day)s, %(within)s, %(carried)s, %(carried_from)s, %(samples)s, %(coverage)s, %(rules)s,
+    %(sha256)s, %(as_of)s)
 on conflict (device_id, day) do update set within_wh = excluded.within_wh, carried_wh = excluded.carried_wh,
-    samples = excluded.samples, coverage = excluded.coverage, rules = excluded.rules,
+    carried_from = excluded.carried_from, samples = excluded.samples, coverage = excluded.coverage, rules = excluded.rules,
     inputs_sha256 = excluded.inputs_sha256, computed_at = excluded.computed_at
 where energy_day.computed_at <= excluded.computed_at
 

@@ -1,5 +1,8 @@
 -- What `jcm-mrv status` reads.
 
+-- name: now
+select now();
+
 -- name: devices
 -- The last reading of a device is one look into the key (device_id, ts), newest chunk first.
 select s.id, d.id, d.device_id, d.kind, last.ts, last.received_at
