@@ -19,7 +19,9 @@ from sql.named import load
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 readings = st.builds(
     Reading,
-    ts=st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    ts=st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(
+        lambda ts: ts.replace(fold=0)
+    ),
     values=st.dictionaries(st.sampled_from(sorted(POINTS)), st.floats(allow_nan=False, allow_infinity=False)),
     extra=st.dictionaries(texts, st.floats(allow_nan=False, allow_infinity=False) | texts | st.booleans(), max_size=3),
     seq=st.none() | st.integers(-(2**63), 2**63 - 1),
@@ -57,7 +59,12 @@ def test_readings_arrive_bit_for_bit(connection, batch):
     found = connection.execute("select * from staged order by ordinal", binary=True).fetchall()
     # The bits of floats count, also of -0.0; a number in jsonb is a numeric, which has other digits for the same value.
     assert repr([row[:-1] for row in found]) == repr([row[:-1] for row in expected])
-    assert [row[-1] for row in found] == [row[-1] for row in expected]
+    assert [_floats(row[-1]) for row in found] == [row[-1] for row in expected]
+
+
+def _floats(extra):
+    """Read numbers as they were written: 1e16 comes back as the whole number with the same shortest digits."""
+    return extra and {name: float(value) if type(value) is int else value for name, value in extra.items()}
 
 
 @pytest.mark.parametrize(
