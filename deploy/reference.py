@@ -1,10 +1,17 @@
 """Write `docs/reference.md` from the code: `make docs`. A test fails when the file is not what this would write."""
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Iterator
 
 import click
 
+import deploy
+import devices
+import ingest
+import mrv
+import sql
 from deploy.cli import ROOM_ERRORS, cli
 from deploy.settings import PREFIX, Settings
 from devices.points import POINTS
@@ -91,6 +98,10 @@ def _errors() -> Iterator[str]:
     yield "## Errors\n"
     yield "| error | what it means | exit status |"
     yield "| --- | --- | --- |"
+    # An error is known once its module is imported, and they do not all stand in an errors.py.
+    for room in (deploy, devices, ingest, mrv, sql):
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            importlib.import_module(module.name)
     for base in ROOM_ERRORS:
         for error in _subclasses(base):
             first_line = (error.__doc__ or "").strip().splitlines()[0]

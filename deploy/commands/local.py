@@ -83,7 +83,7 @@ def reset(directory: Path | None, *, yes: bool) -> None:
 @local.command()
 @_directory_option
 def env(directory: Path | None) -> None:
-    """Print the two settings as `export` lines, for `eval "$(jcm-mrv local env)"`."""
+    """Print the settings as `export` lines, for `eval "$(jcm-mrv local env)"`."""
     servers = _servers(directory)
     for name, value in servers.environment().items():
         click.echo(f"export {name}={_quoted(value)}")

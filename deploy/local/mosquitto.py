@@ -14,7 +14,7 @@ from deploy.local.packages import Packages
 from deploy.local.place import ServerUser, give, write_private
 from deploy.local.probe import ACCEPTED, mqtt_connack
 from deploy.local.processes import find_by_command, is_held, send, spawn, tail, unseen, wait_until
-from deploy.local.state import COLLECTOR, State
+from deploy.local.state import COLLECTOR, PUBLISHER, State
 
 # What the broker may owe its absent subscribers before it drops: 1 GiB is about two million readings.
 MAX_QUEUED_BYTES = 1 << 30
@@ -26,6 +26,10 @@ ACCESS = f"""\
 user {COLLECTOR}
 topic read jcm/#
 topic read $SYS/#
+
+# Recordings are replayed as any site.
+user {PUBLISHER}
+topic write jcm/v1/#
 
 # A site writes below its own name, whatever its payload claims.
 pattern write jcm/v1/%u/#

@@ -21,7 +21,16 @@ from deploy.local.place import (
 from deploy.local.postgres import UTC_FILE, Postgres
 from deploy.local.processes import is_held
 from deploy.local.progress import Progress, QuietProgress
-from deploy.local.state import COLLECTOR, DamagedStateError, State, free_port, is_free, read_state, write_state
+from deploy.local.state import (
+    COLLECTOR,
+    PUBLISHER,
+    DamagedStateError,
+    State,
+    free_port,
+    is_free,
+    read_state,
+    write_state,
+)
 
 # Somebody may take a port between our look and the server's; three fresh choices do not all meet that.
 _TRIES = 3
@@ -184,7 +193,7 @@ class LocalServers:
         )
 
     def environment(self) -> dict[str, str]:
-        """Return the two settings that point at these servers, the broker's as the collector's user.
+        """Return the settings that point at these servers: collectors may only read at the broker, replays only write.
 
         Raises
         ------
@@ -192,9 +201,11 @@ class LocalServers:
             The servers were never started.
         """
         state = self._known_state()
+        broker = f"127.0.0.1:{state.mosquitto_port}"
         return {
             "JCM_MRV_DATABASE_URL": Postgres.url(state),
-            "JCM_MRV_MQTT_URL": f"mqtt://{COLLECTOR}:{state.collector_password}@127.0.0.1:{state.mosquitto_port}",
+            "JCM_MRV_MQTT_URL": f"mqtt://{COLLECTOR}:{state.collector_password}@{broker}",
+            "JCM_MRV_MQTT_PUBLISH_URL": f"mqtt://{PUBLISHER}:{state.publisher_password}@{broker}",
         }
 
     def site_credentials(self, site_id: str) -> tuple[str, str]:

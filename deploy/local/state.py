@@ -15,6 +15,9 @@ from deploy.errors import LocalServersError
 from deploy.local.place import write_private
 
 COLLECTOR = "collector"
+PUBLISHER = "publisher"
+"""Writes for any site: who has a shell here replays recordings of all of them."""
+_OWN_USERS = frozenset({COLLECTOR, PUBLISHER})
 _SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Below the range that Linux hands out for outgoing connections (32768 on), so that nothing takes a kept port by chance.
 _PORTS = range(20_000, 32_000)
@@ -40,11 +43,12 @@ class State(BaseModel):
     superuser_password: str = Field(default_factory=_secret)
     owner_password: str = Field(default_factory=_secret)
     collector_password: str = Field(default_factory=_secret)
+    publisher_password: str = Field(default_factory=_secret)
     site_passwords: dict[str, str] = Field(default_factory=dict)
 
     def broker_users(self) -> dict[str, str]:
         """Return the broker's users and their passwords."""
-        return {COLLECTOR: self.collector_password, **self.site_passwords}
+        return {COLLECTOR: self.collector_password, PUBLISHER: self.publisher_password, **self.site_passwords}
 
     def add_site(self, site_id: str) -> bool:
         """Give a site a broker user of its name; say whether it is new.
@@ -52,12 +56,12 @@ class State(BaseModel):
         Raises
         ------
         LocalServersError
-            The name cannot be a user and a topic level, or is the collector's.
+            The name cannot be a user and a topic level, or is one of our own users'.
         """
-        if not _SITE_ID.fullmatch(site_id) or site_id == COLLECTOR:
+        if not _SITE_ID.fullmatch(site_id) or site_id in _OWN_USERS:
             raise LocalServersError(
                 f"{site_id!r} cannot be a broker user; a site id has letters, digits, '.', '_', '-', is at most "
-                f"64 long and not {COLLECTOR!r}"
+                f"64 long and none of {', '.join(sorted(_OWN_USERS))}"
             )
         if site_id in self.site_passwords:
             return False

@@ -25,6 +25,9 @@ from deploy.local import LocalServers, default_directory
 from deploy.local.probe import mqtt_connack
 from deploy.local.processes import find_by_title, wait_until
 from deploy.local.state import State, is_free, write_state
+from devices import mqtt_url
+from devices.errors import PublishError
+from devices.publisher import Publisher
 
 
 class Listener:
@@ -342,3 +345,13 @@ def test_reset_deletes_the_data_and_nothing_else() -> None:
     finally:
         servers.reset()
         shutil.rmtree(servers.directory)
+
+
+def test_a_shell_gets_a_login_that_reads_and_one_that_writes(servers: LocalServers) -> None:
+    environment = servers.environment()
+    assert set(environment) == {"JCM_MRV_DATABASE_URL", "JCM_MRV_MQTT_URL", "JCM_MRV_MQTT_PUBLISH_URL"}
+    address = mqtt_url.parse(environment["JCM_MRV_MQTT_PUBLISH_URL"])
+    with Publisher(address) as publisher:
+        publisher.publish("jcm/v1/any-site/any-device/readings", b"{}")
+    with pytest.raises(PublishError), Publisher(mqtt_url.parse(environment["JCM_MRV_MQTT_URL"])) as publisher:
+        publisher.publish("jcm/v1/any-site/any-device/readings", b"{}")
