@@ -58,9 +58,11 @@ def _commands() -> Iterator[str]:
             yield "| --- | --- |"
             for option in options:
                 names = ", ".join(option.opts)
-                value = "" if option.is_flag else f" {option.make_metavar(context)}"
+                # A bar would end the table's cell, also inside code.
+                value = "" if option.is_flag else f" {option.make_metavar(context).replace('|', '/')}"
                 needed = " (needed)" if option.required else ""
-                yield f"| `{names}{value}` | {' '.join((option.help or '').split())}{needed} |".replace("[", "\\[")
+                # A bar ends a table's cell, also inside code.
+                yield f"| `{names}{value}` | {' '.join((option.help or '').split())}{needed} |"
             yield ""
 
 
