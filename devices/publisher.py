@@ -23,6 +23,8 @@ _FAILURE = 0x80
 # Refusals that no waiting mends: protocol version, client id, login, authorisation, ban, authentication method.
 _FINAL = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
 _LOGIN = frozenset({0x86, 0x87, 0x8C})
+# A broker that takes a connection back so often without acknowledging anything refuses what is published.
+_FRUITLESS_CONNECTIONS = 4
 # How often a waiting publisher looks whether something failed.
 _LOOK_S = 0.2
 
@@ -68,6 +70,8 @@ class Publisher:
         self._connected = threading.Event()
         self._failure: PublishError | None = None
         self._closing = False
+        self._there = False
+        self._fruitless = 0
         self._on_connection = on_connection
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
@@ -183,13 +187,26 @@ class Publisher:
                 self._failure = PublishError(self._refusal(code))
                 self._client.disconnect()
             return
+        self._there = True
         if first:
             # Above the broker's Receive Maximum it would end the connection (MQTT 5, 3.3.4).
             allowed = getattr(properties, "ReceiveMaximum", 65535) if properties is not None else 65535
-            self._free.release(min(self._window, allowed))
+            self._window = min(self._window, allowed)
+            # One alone, the rest of the window when it was acknowledged: Mosquitto 2.0 with unlimited queues closes
+            # the connection behind the PUBACK of a refusal (process_bad_message in handle_publish.c), and what is
+            # still in flight then resets it before the refusal is read.
+            self._free.release()
             self._connected.set()
-        else:
-            self._on_connection(True)
+            return
+        self._fruitless += 1
+        if self._fruitless >= _FRUITLESS_CONNECTIONS:
+            self._failure = PublishError(
+                f"the broker at {self._address} closed the connection {self._fruitless} times without acknowledging "
+                "a message; it may refuse what is published, see its log"
+            )
+            self._client.disconnect()
+            return
+        self._on_connection(True)
 
     def _refusal(self, code: ReasonCode) -> str:
         user = self._address.username
@@ -204,7 +221,8 @@ class Publisher:
     def _when_disconnected(
         self, _client: mqtt.Client, _data: Any, _flags: Any, _code: ReasonCode, _properties: Properties | None
     ) -> None:
-        if not self._closing and self._failure is None and self._connected.is_set():
+        if self._there and not self._closing and self._failure is None:
+            self._there = False
             self._on_connection(False)
 
     def _when_acknowledged(
@@ -218,7 +236,10 @@ class Publisher:
                 else f"the broker at {self._address} refused a message ({code.getName().lower()})"
             )
             return
+        self._fruitless = 0
         self.counts.acknowledged += 1
+        if self.counts.acknowledged == 1 and self._window > 1:
+            self._free.release(self._window - 1)
         self.counts.without_subscriber += code.value == _NO_MATCHING_SUBSCRIBERS
         self._free.release()
         if self.counts.acknowledged >= self.counts.published:

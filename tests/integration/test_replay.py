@@ -168,3 +168,15 @@ def test_an_outage_of_the_connection_loses_nothing(broker: Any) -> None:
         heard = {int(payload) for _, payload in listener.wait_for(ROWS)}
     assert heard == set(range(ROWS))
     assert seen == [False, True]
+
+
+def test_a_refusal_behind_a_full_window_ends_too(broker: Any) -> None:
+    # Mosquitto closes the connection on a refusal, which may cost its reason.
+    with (
+        pytest.raises(PublishError, match=r"refused a message|may refuse what is published"),
+        Publisher(parse(broker.site_url("replay-1"))) as publisher,
+    ):
+        publisher.publish("jcm/v1/replay-1/inv-0/readings", b"1")
+        publisher.wait_for_all()
+        for number in range(ROWS):
+            publisher.publish("jcm/v1/replay-2/inv-0/readings", str(number).encode())
