@@ -1,10 +1,12 @@
 """A batch in one transaction: readings, conflicts, messages, quarantine and account, or nothing of it."""
 
 import contextlib
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
 import psycopg
 import structlog
 from psycopg import Connection
@@ -12,6 +14,7 @@ from psycopg import Connection
 from devices.topics import Topic
 from ingest import rows
 from ingest.batch import Account, Outcome, Planned
+from ingest.errors import UnstorableError
 from sql.connection import Role, connect
 from sql.migrator import check
 from sql.named import load
@@ -170,29 +173,36 @@ class Store:
             settled.outcomes.append(account.add(planned, ended[place:following]))
             place = following
 
-        data = rows.messages(
+        kept = rows.messages(
             batch, message_ids, settled.outcomes, received_at=received_at, collector=self._collector
         )  # fmt: skip
-        with connection.cursor().copy(f"copy message ({rows.MESSAGE_COLUMNS}) from stdin (format binary)") as copy:
-            copy.write(data)
+        self._copy(connection, "copy_message", rows.MESSAGE_TYPES, kept)
         self._quarantine(connection, batch, message_ids, received_at)
         self._account(connection, settled)
         return _Doubt(batch, settled, transaction_id, message_ids[0])
 
-    def _store(self, connection: Connection, packed: rows.Packed, received_at: datetime) -> list[Outcome]:
-        """Insert readings and say how each ended, in the order they were packed."""
-        outcomes = [Outcome.STORED] * packed.rows
-        if not packed.rows:
+    def _copy(self, connection: Connection, statement: str, types: Sequence[str], data: Iterable[rows.Row]) -> None:
+        try:
+            with connection.cursor().copy(self._queries[statement]) as copy:
+                copy.set_types(types)
+                for row in data:
+                    copy.write_row(row)
+        except (TypeError, ValueError, OverflowError, struct.error, msgspec.MsgspecError) as error:
+            raise UnstorableError(f"a value fits no column: {type(error).__name__}") from error
+
+    def _store(self, connection: Connection, staged: Sequence[rows.Row], received_at: datetime) -> list[Outcome]:
+        """Insert readings and say how each ended, in the order given."""
+        outcomes = [Outcome.STORED] * len(staged)
+        if not staged:
             return outcomes
         queries = self._queries
-        cursor = connection.cursor()
-        with cursor.copy(queries["copy_staged"]) as copy:
-            copy.write(packed.data)
-        cursor.execute(queries["store"], {"received_at": received_at})
-        missing = packed.rows - cursor.rowcount
+        self._copy(connection, "copy_staged", rows.READING_TYPES, staged)
+        cursor = connection.execute(queries["store"], {"received_at": received_at})
+        missing = len(staged) - cursor.rowcount
         if not missing:
             return outcomes
-        bounds = {"received_at": received_at, "first": packed.first, "last": packed.last}
+        times = [row[2] for row in staged]
+        bounds = {"received_at": received_at, "first": min(times), "last": max(times)}
         # Unprepared: the planner then sees the bounds and leaves out the chunks that lie outside.
         found = cursor.execute(queries["not_stored"], bounds, prepare=False).fetchall()
         if len(found) != missing:
@@ -213,20 +223,20 @@ class Store:
     ) -> None:
         if not any(planned.rejections for planned in batch):
             return
-        with connection.cursor().copy(self._queries["copy_quarantine"]) as copy:
-            for planned, message_id in zip(batch, message_ids, strict=True):
-                for rejection in planned.rejections:
-                    copy.write_row(
-                        (
-                            received_at,
-                            message_id,
-                            rejection.element,
-                            planned.site_id,
-                            planned.received.topic,
-                            rejection.reason,
-                            rejection.detail,
-                        )
-                    )
+        kept = (
+            (
+                received_at,
+                message_id,
+                rejection.element,
+                planned.site_id,
+                planned.received.topic,
+                str(rejection.reason),
+                rejection.detail,
+            )
+            for planned, message_id in zip(batch, message_ids, strict=True)
+            for rejection in planned.rejections
+        )
+        self._copy(connection, "copy_quarantine", rows.QUARANTINE_TYPES, kept)
 
     def _account(self, connection: Connection, settled: Settled) -> None:
         accounts = settled.accounts

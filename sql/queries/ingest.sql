@@ -117,8 +117,14 @@ from staged s
 join reading r on r.device_id = s.device_id and r.ts = s.ts
 where r.ts between %(first)s and %(last)s and s.ordinal = any(%(ordinals)s);
 
+-- name: copy_message
+copy message (
+    received_at, message_id, arrived_at, topic, payload, sha256, qos, retained, redelivered,
+    collector, site_id, outcome, readings
+) from stdin (format binary);
+
 -- name: copy_quarantine
-copy quarantine (received_at, message_id, element, site_id, topic, reason, detail) from stdin;
+copy quarantine (received_at, message_id, element, site_id, topic, reason, detail) from stdin (format binary);
 
 -- name: account
 -- In the order of the key, as every collector does it. What was received is counted apart from what became of it,
