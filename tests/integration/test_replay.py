@@ -1,5 +1,6 @@
 """`replay` against the real broker: every message arrives, in order, and every refusal is one clear line."""
 
+import os
 import re
 import threading
 import time
@@ -18,6 +19,9 @@ from devices.mqtt_url import parse
 from devices.publisher import Publisher
 
 ROWS = 5000
+# The test servers are shared by whoever runs tests in this checkout at the same time.
+SITE = f"replay-{os.getpid()}"
+TOPIC = f"jcm/v1/{SITE}/inv-0/readings"
 
 
 class Listener:
@@ -69,9 +73,9 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(file: Path, broker: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("JCM_MRV_DATABASE_URL", "postgresql://127.0.0.1:1/not-asked-for")
-    monkeypatch.setenv("JCM_MRV_MQTT_URL", broker.site_url("replay-1"))
+    monkeypatch.setenv("JCM_MRV_MQTT_URL", broker.site_url(SITE))
 
-    def running(*more: str, site: str = "replay-1") -> Result:
+    def running(*more: str, site: str = SITE) -> Result:
         given = ["--site", site, "--time-column", "T", "--tz", "Asia/Kolkata", "--map", "AC=W:kW"]
         return CliRunner().invoke(replay, [str(file), *given, "--device-column", "ID", *more])
 
@@ -79,14 +83,14 @@ def run(file: Path, broker: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
 
 def test_every_row_arrives_in_order(run: Callable[..., Result], broker: Any) -> None:
-    with Listener(broker.collector_url, "jcm/v1/replay-1/#") as listener:
+    with Listener(broker.collector_url, f"jcm/v1/{SITE}/#") as listener:
         result = run()
         heard = listener.wait_for(ROWS)
     assert result.exit_code == 0, result.exception
     assert f"{ROWS:,} messages of 3 devices acknowledged" in result.stdout
     assert result.stderr == ""
     assert len(heard) == ROWS
-    assert heard[0] == ("jcm/v1/replay-1/inv-0/readings", b'{"ts":"2020-05-14T18:30:00Z","points":{"W":500}}')
+    assert heard[0] == (TOPIC, b'{"ts":"2020-05-14T18:30:00Z","points":{"W":500}}')
     assert [float(payload.split(b'"W":')[1].rstrip(b"}")) for _, payload in heard] == [
         n * 1000 + 500 for n in range(ROWS)
     ]
@@ -108,7 +112,7 @@ def test_a_rate_is_kept(run: Callable[..., Result], file: Path) -> None:
 
 
 def test_another_sites_login_may_not_publish(run: Callable[..., Result]) -> None:
-    result = run(site="replay-2")
+    result = run(site=f"{SITE}-2")
     assert isinstance(result.exception, PublishError)
     assert "refused a message (not authorized)" in str(result.exception)
 
@@ -116,10 +120,10 @@ def test_another_sites_login_may_not_publish(run: Callable[..., Result]) -> None
 def test_a_wrong_password_is_one_line_without_it(
     run: Callable[..., Result], broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("JCM_MRV_MQTT_PUBLISH_URL", f"mqtt://replay-1:wr0ng@{broker.host}:{broker.port}")
+    monkeypatch.setenv("JCM_MRV_MQTT_PUBLISH_URL", f"mqtt://{SITE}:wr0ng@{broker.host}:{broker.port}")
     result = run()
     assert isinstance(result.exception, PublishError)
-    assert "refuses the login of user replay-1" in str(result.exception)
+    assert f"refuses the login of user {SITE}" in str(result.exception)
     assert "wr0ng" not in str(result.exception)
 
 
@@ -133,7 +137,7 @@ def test_no_broker_is_one_line(run: Callable[..., Result], monkeypatch: pytest.M
 def test_a_mistake_in_the_last_row_publishes_nothing(run: Callable[..., Result], file: Path, broker: Any) -> None:
     with file.open("a", encoding="utf-8") as text:
         text.write("2020-05-15T12:00:00,inv-0,broken\n")
-    with Listener(broker.collector_url, "jcm/v1/replay-1/#") as listener:
+    with Listener(broker.collector_url, f"jcm/v1/{SITE}/#") as listener:
         result = run()
         assert f"line {ROWS + 2}, column AC" in str(result.exception)
         assert listener.heard == []
@@ -157,8 +161,8 @@ def test_wrong_use_exits_2(run: Callable[..., Result], more: tuple[str, ...], sa
 def test_an_outage_of_the_connection_loses_nothing(broker: Any) -> None:
     seen: list[bool] = []
     with (
-        Listener(broker.collector_url, "jcm/v1/replay-1/#") as listener,
-        Publisher(parse(broker.site_url("replay-1")), on_connection=seen.append) as publisher,
+        Listener(broker.collector_url, f"jcm/v1/{SITE}/#") as listener,
+        Publisher(parse(broker.site_url(SITE)), on_connection=seen.append) as publisher,
     ):
         for number in range(ROWS):
             if number == ROWS // 2:
@@ -166,7 +170,7 @@ def test_an_outage_of_the_connection_loses_nothing(broker: Any) -> None:
                 socket = publisher._client.socket()
                 assert socket is not None
                 socket.shutdown(2)
-            publisher.publish("jcm/v1/replay-1/inv-0/readings", str(number).encode())
+            publisher.publish(TOPIC, str(number).encode())
         publisher.wait_for_all()
         heard = {int(payload) for _, payload in listener.wait_for(ROWS)}
     assert heard == set(range(ROWS))
@@ -176,10 +180,19 @@ def test_an_outage_of_the_connection_loses_nothing(broker: Any) -> None:
 def test_a_refusal_behind_a_full_window_ends_too(broker: Any) -> None:
     # Mosquitto closes the connection on a refusal, which may cost its reason.
     def publish_for_another_site() -> None:
-        with Publisher(parse(broker.site_url("replay-1"))) as publisher:
-            publisher.publish("jcm/v1/replay-1/inv-0/readings", b"1")
+        with Publisher(parse(broker.site_url(SITE))) as publisher:
+            publisher.publish(TOPIC, b"1")
             publisher.wait_for_all()
-            publisher.publish_all(("jcm/v1/replay-2/inv-0/readings", b"%d" % number) for number in range(ROWS))
+            publisher.publish_all((f"jcm/v1/{SITE}-2/inv-0/readings", b"%d" % number) for number in range(ROWS))
 
     with pytest.raises(PublishError, match=r"refused a message|may refuse what is published"):
         publish_for_another_site()
+
+
+def test_a_broker_that_closes_every_connection_ends_it(broker: Any) -> None:
+    def publish_what_no_broker_takes() -> None:
+        with Publisher(parse(broker.site_url(SITE))) as publisher:
+            publisher.publish(TOPIC, bytes(5_000_000))
+
+    with pytest.raises(PublishError, match="closed the connection 4 times without acknowledging"):
+        publish_what_no_broker_takes()

@@ -1,5 +1,6 @@
 """Declaration files: every mistake is named by file, key and what is expected, and nothing is guessed."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -118,6 +119,7 @@ def test_the_canonical_text_reads_back_to_the_same(text: str) -> None:
     canonical = canonical_json(declared)
     assert ProjectDeclaration.model_validate_json(canonical) == declared
     assert canonical_json(ProjectDeclaration.model_validate_json(canonical)) == canonical
+    assert canonical == json.dumps(json.loads(canonical), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert '"capacity_kw":"1000"' in canonical
     assert '"installed":"2019-12-31T17:00:00Z"' in canonical
 
