@@ -56,8 +56,8 @@ def test_a_finished_revision_cannot_be_changed_by_the_owner(shared_database: str
             "insert into period (project_id, first_day, last_day) values ('P', '2020-01-01', '2020-01-31')"
         )
         connection.execute(
-            "insert into period_revision (period_id, revision, received_until, declarations, code_version)"
-            " select period_id, 1, now(), '{}', '0' from period"
+            "insert into period_revision (period_id, revision, received_until, declarations, methodology, code_version)"
+            " select period_id, 1, now(), '{}', '{}', '0' from period"
         )
         connection.execute("update period_revision set result = '{}', inputs_digest = 'sha256:0'")
         for statement in ("update period_revision set result = '{1}'", "delete from period_revision"):

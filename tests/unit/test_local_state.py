@@ -72,9 +72,11 @@ def test_the_same_password_hashes_differently_for_two_users() -> None:
     assert len({line.partition(":")[2] for line in lines}) == 2
 
 
-def test_only_the_pattern_lets_anybody_write() -> None:
+def test_only_the_publisher_and_the_pattern_let_anybody_write() -> None:
     rules = [line for line in ACCESS.splitlines() if line and not line.startswith("#")]
-    assert [rule for rule in rules if "write" in rule or rule.startswith("pattern")] == ["pattern write jcm/v1/%u/#"]
+    writes = [(rules[n - 1], rule) for n, rule in enumerate(rules) if "write" in rule or rule.startswith("pattern")]
+    assert [rule for _, rule in writes] == ["topic write jcm/v1/#", "pattern write jcm/v1/%u/#"]
+    assert writes[0][0] == "user publisher"
 
 
 def test_a_connect_packet_is_as_the_standard_says() -> None:
