@@ -122,9 +122,8 @@ class Collector:
                 self._store.open()
             self._warn_of_window()
             self._session.start()
-            log.info(
-                "collector_started", client_id=self._session_options.client_id, filter=self._session_options.filter
-            )
+            options = self._session_options
+            log.info("collector_started", client_id=options.client_id, subscription=options.subscription)
             self._loop()
         except _InterruptedError as interrupted:
             # Nothing is lost: the broker keeps what is not acknowledged and sends it to the next collector.

@@ -60,14 +60,16 @@ class SessionOptions:
     window: int = 4000
     """Receive Maximum (MQTT 5): most messages in flight without an acknowledgement."""
     session_expiry_s: int = 7 * 24 * 3600
+    topic_filter: str = topics.FILTER
+    """Narrower than all, such as `jcm/v1/<site>/#`, where sites are divided among collectors by name."""
     share_group: str = ""
     # paho notices a silent connection after two of these.
     keepalive_s: int = 20
 
     @property
-    def filter(self) -> str:
+    def subscription(self) -> str:
         """The subscription."""
-        return f"$share/{self.share_group}/{topics.FILTER}" if self.share_group else topics.FILTER
+        return f"$share/{self.share_group}/{self.topic_filter}" if self.share_group else self.topic_filter
 
 
 class Session:
@@ -356,16 +358,16 @@ class Session:
         # A persistent session keeps the first subscription for ever, so it is said again on every connection.
         if self._options.version == "5":
             client.subscribe(
-                self._options.filter,
+                self._options.subscription,
                 options=SubscribeOptions(
                     qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
                 ),
             )
         else:
-            client.subscribe(self._options.filter, qos=1)
+            client.subscribe(self._options.subscription, qos=1)
         if self._options.share_group:
             # From a time before the group: with both, every member would be sent everything.
-            client.unsubscribe(topics.FILTER)
+            client.unsubscribe(self._options.topic_filter)
 
     def _on_subscribe(
         self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
@@ -374,8 +376,8 @@ class Session:
             if reason.is_failure or reason.value == 0:
                 said = str(reason) if reason.is_failure else "granted without acknowledgement (QoS 0)"
                 raise SubscriptionRefusedError(
-                    f"the broker {self._options.address} refuses the subscription {self._options.filter} ({said}); "
-                    "give the collector's login read access to it"
+                    f"the broker {self._options.address} refuses the subscription {self._options.subscription} "
+                    f"({said}); give the collector's login read access to it"
                 )
         self._subscribed = True
         self._backoff.reset()

@@ -1,5 +1,6 @@
 """What tests of the collector share: a declared site, a publisher, a collector in a thread or in a process."""
 
+import fcntl
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import paho.mqtt.client as mqtt
 import psycopg
 from paho.mqtt.enums import CallbackAPIVersion
 
+from deploy.local import default_directory as local_directory
 from devices import mqtt_url, topics
 from ingest.collector import Collector, CollectorOptions
 from ingest.session import SessionOptions
@@ -116,7 +118,14 @@ def forget_session(url: str, client_id: str) -> None:
 
 
 def session_options(url: str, client_id: str, **changes) -> SessionOptions:
-    return SessionOptions(**({"address": mqtt_url.parse(url), "client_id": client_id, "keepalive_s": 5} | changes))
+    # The tests' sites only: on the shared broker another run's messages may be about.
+    given = {
+        "address": mqtt_url.parse(url),
+        "client_id": client_id,
+        "keepalive_s": 5,
+        "topic_filter": "jcm/v1/ingest-a/#",
+    }
+    return SessionOptions(**(given | changes))
 
 
 @contextmanager
@@ -145,6 +154,16 @@ def collecting(
         assert not thread.is_alive()
     if raised:
         raise raised[0]
+
+
+@contextmanager
+def exclusive(name: str) -> Iterator[Path]:
+    """Keep other test runs on this machine out: they would share a broker, or have it stopped under them."""
+    folder = local_directory()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 @dataclass

@@ -16,13 +16,14 @@ import psycopg
 import pytest
 
 from deploy.local import LocalServers
-from deploy.local import default_directory as local_directory
+from devices import topics
 from sql.migrator import migrate
 from tests.harness import (
     CollectorProcess,
     assert_balanced,
     collecting,
     declare,
+    exclusive,
     forget_session,
     numbered,
     one,
@@ -54,11 +55,11 @@ class Servers:
 
 @pytest.fixture(scope="module")
 def fault_servers():
-    home = local_directory()
-    local = LocalServers(home / "fault", packages=home / "packages")
-    local.start()
-    yield Servers(local)
-    local.stop()
+    with exclusive("fault") as home:
+        local = LocalServers(home / "fault", packages=home / "packages")
+        local.start()
+        yield Servers(local)
+        local.reset()
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def database(fault_servers):
     url = urlsplit(admin)._replace(path=f"/{name}").geturl()
     migrate(url, code_version="test")
     declare(url, SITE, [DEVICE])
-    # Left where it is: the next run's servers start without it all the same, and a drop can meet an autovacuum.
+    # Left where it is: the servers are deleted in the end.
     return url
 
 
@@ -182,7 +183,7 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_counted_twice(fault_serv
     for number, cutting in enumerate((cut_after_commit, cut_before_commit)):
         cut.clear()
         monkeypatch.setattr(psycopg.Connection, "execute", cutting)
-        with collecting(fault_servers.mqtt, database, client_id):
+        with collecting(fault_servers.mqtt, database, client_id, topic_filter=topics.FILTER):
             publish(fault_servers.site_url, numbered(SITE, DEVICE, range(number * 300, number * 300 + 300)))
             wait_until(lambda number=number: stored(database) >= number * 300 + 300)
         monkeypatch.undo()

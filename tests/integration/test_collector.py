@@ -3,10 +3,12 @@
 import hashlib
 import json
 import math
+import time
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from devices import mqtt_url, topics
@@ -21,6 +23,7 @@ from tests.harness import (
     assert_balanced,
     collecting,
     declare,
+    exclusive,
     forget_session,
     numbered,
     one,
@@ -33,6 +36,12 @@ from tests.harness import (
 
 SITE, DEVICE = "ingest-a", "inv-1"
 TOPIC = topics.readings(SITE, DEVICE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone():
+    with exclusive("ingest-test"):
+        yield
 
 
 @pytest.fixture
@@ -52,9 +61,10 @@ def site(database):
 def collect(broker, database, client_id, site):
     """Publish messages to a running collector and return when all are committed and acknowledged."""
 
-    def run(messages, *, version="5", options=None, login=SITE):
+    def run(messages, *, version="5", options=None, login=SITE, topic_filter=f"jcm/v1/{SITE}/#"):
         messages = list(messages)
-        with collecting(broker.collector_url, database, client_id, version=version, options=options) as collector:
+        changes = {"version": version, "topic_filter": topic_filter}
+        with collecting(broker.collector_url, database, client_id, options=options, **changes) as collector:
             before = one(database, "select count(*) from message")
             publish(broker.site_url(login), messages)
             wait_until(lambda: one(database, "select count(*) from message") - before >= len(messages), what="stored")
@@ -194,9 +204,15 @@ def test_a_message_takes_the_worst_outcome_of_its_readings(collect, database):
 
 
 def test_a_site_that_nobody_declared_is_kept_under_no_site(collect, database):
-    collect([Message(topics.readings("ingest-ghost", DEVICE), payload())], login="ingest-ghost")
-    assert rows(database, "select reason, site_id from quarantine") == [("device_unknown", None)]
-    assert rows(database, "select site_id, messages_quarantined, readings_received from ingest_account") == [("", 1, 0)]
+    collect(
+        [Message(topics.readings("ingest-ghost", DEVICE), payload())], login="ingest-ghost", topic_filter=topics.FILTER
+    )
+    assert set(rows(database, "select reason, site_id from quarantine")) == {("device_unknown", None)}
+    [(site_id, quarantined, readings)] = rows(
+        database, "select site_id, messages_quarantined, readings_received from ingest_account"
+    )
+    # "or more": all topics are subscribed here, and another run's messages may be about.
+    assert (site_id, quarantined >= 1, readings) == ("", True, 0)
 
 
 def test_a_device_is_known_from_the_moment_it_is_declared(broker, database, client_id, site):
@@ -389,3 +405,54 @@ def test_a_database_that_is_away_at_the_start_is_told_and_ends(broker, fails):
 
 def test_a_database_without_schema_is_told_and_ends(broker, empty_database, fails):
     assert "jcm-mrv migrate" in fails(broker.collector_url, empty_database, StoreError)
+
+
+def test_nothing_is_received_at_or_before_a_cut_off(broker, database, client_id, site):
+    """A freeze drew its cut-off by a clock that was later set back."""
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "insert into period (project_id, first_day, last_day) values ('P', '2026-01-01', '2026-01-31')"
+        )
+        connection.execute(
+            "insert into period_revision (period_id, revision, received_until, declarations, methodology, code_version)"
+            " select period_id, 1, %s, '', '', '' from period",
+            [ahead],
+        )
+    with collecting(broker.collector_url, database, client_id):
+        publish(broker.site_url(SITE), numbered(SITE, DEVICE, range(3)))
+        wait_until(lambda: one(database, "select count(*) from reading") >= 3)
+    assert rows(database, "select distinct received_at > %s from reading", ahead) == [(True,)]
+    assert rows(database, "select distinct received_at > %s from message", ahead) == [(True,)]
+
+
+def test_a_batch_waits_for_a_freeze_and_comes_after_its_cut_off(broker, database, client_id, site):
+    with collecting(broker.collector_url, database, client_id), psycopg.connect(database) as freeze:
+        freeze.execute("select pg_advisory_xact_lock(hashtext('jcm-mrv batch'))")
+        publish(broker.site_url(SITE), numbered(SITE, DEVICE, range(3)))
+        time.sleep(0.5)
+        [(cut_off, seen)] = freeze.execute("select clock_timestamp(), (select count(*) from reading)").fetchall()
+        assert seen == 0
+        freeze.commit()
+        wait_until(lambda: one(database, "select count(*) from reading") >= 3)
+    assert rows(database, "select distinct received_at > %s from reading", cut_off) == [(True,)]
+
+
+def test_two_collectors_that_are_sent_the_same_readings_do_not_block_each_other(broker, database, client_id, site):
+    # Opposite orders in every batch: without an order of their own the two transactions would wait in a circle.
+    other = f"{client_id}-2"
+    numbers = list(range(400))
+    messages = [Message(topics.readings(SITE, device), payload(n)) for n in numbers for device in (DEVICE, "inv-2")]
+    options = CollectorOptions(batch_messages=100, batch_linger_ms=5)
+    try:
+        with (
+            collecting(broker.collector_url, database, client_id, options=options) as a,
+            collecting(broker.collector_url, database, other, options=options) as b,
+        ):
+            publish(broker.site_url(SITE), [*messages, *reversed(messages)])
+            wait_until(lambda: one(database, "select count(*) from message") >= 4 * len(messages))
+        assert a.totals.received == b.totals.received == 2 * len(messages)
+    finally:
+        forget_session(broker.collector_url, other)
+    assert one(database, "select count(*) from reading") == len(messages)
+    assert_balanced(database)

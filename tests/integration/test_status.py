@@ -12,15 +12,21 @@ import pytest
 from devices import topics
 from ingest.health import health
 from sql.connection import Role, connect
-from tests.harness import Message, collecting, declare, forget_session, one, payload, publish, wait_until
+from tests.harness import Message, collecting, declare, exclusive, forget_session, one, payload, publish, wait_until
 
 SITE = "ingest-a"
-TOPIC = topics.readings(SITE, "inv-1")
+TOPIC = topics.readings(SITE, "status-1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone():
+    with exclusive("ingest-test"):
+        yield
 
 
 @pytest.fixture
 def ingested(database, broker):
-    declare(database, SITE, ["inv-1", "inv-2"])
+    declare(database, SITE, ["status-1", "status-2"])
     client_id = f"collector-{uuid.uuid4().hex[:8]}"
     messages = [
         *(Message(TOPIC, payload(number)) for number in range(5)),
@@ -30,9 +36,9 @@ def ingested(database, broker):
         Message(TOPIC, b"["),
         Message(TOPIC, json.dumps([json.loads(payload(5)), 1]).encode()),
     ]
-    with collecting(broker.collector_url, database, client_id):
+    with collecting(broker.collector_url, database, client_id, topic_filter="jcm/v1/+/status-1/readings"):
         publish(broker.site_url(SITE), messages)
-        publish(broker.site_url("ingest-ghost"), [Message(topics.readings("ingest-ghost", "x"), payload())])
+        publish(broker.site_url("ingest-ghost"), [Message(topics.readings("ingest-ghost", "status-1"), payload())])
         wait_until(lambda: one(database, "select count(*) from message") >= 11)
     forget_session(broker.collector_url, client_id)
     return database
@@ -66,12 +72,12 @@ def test_status_as_json(ingested):
         "received": 9, "stored": 6, "duplicate": 1, "conflict": 1, "quarantined": 1, "balanced": True
     }  # fmt: skip
     assert site["quarantine"] == {"element_invalid": 1, "payload_undecodable": 2}
-    assert site["silent"] == ["inv-2"]
+    assert site["silent"] == ["status-2"]
     assert site["recounted"] is True
     assert site["last_reading"] == "2026-01-01T00:00:05+00:00"
     first, second = site["devices"]
     assert (first["device"], first["readings_last_minute"], first["readings_last_day"], first["conflicts"]) == (
-        "inv-1", 9, 9, 1
+        "status-1", 9, 9, 1
     )  # fmt: skip
     assert first["lag_s"] > 0
     assert (second["last_reading"], second["lag_s"], second["readings_last_hour"]) == (None, None, 0)
