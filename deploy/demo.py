@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from deploy.commands.status import as_table
+from deploy.committed import committed, wait_for_commit
 from deploy.errors import DemoError
 from deploy.files import write_whole
 from deploy.period_view import show
@@ -28,7 +29,7 @@ from deploy.servers import Endpoints
 from devices import declaration_file, demo_site
 from devices.mqtt_url import parse
 from devices.publisher import Publisher
-from ingest.health import Count, Health, health
+from ingest.health import Count, Health, health, last_registers
 from mrv import periods
 from mrv.reports import Format, render
 from mrv.revisions import Revision
@@ -38,7 +39,6 @@ from sql.migrator import migrate
 # A gateway in the field publishes every minute or so; a person who watches wants to see something move.
 LIVE_STEP_S = 5.0
 _COLLECTOR_S = 30.0
-_COMMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -114,22 +114,18 @@ class Demo:
 
     def _publish(self) -> None:
         messages = list(demo_site.payloads())
-        before = self._account().received
+        before = committed(self.servers, demo_site.SITE) or 0
         self._step("publishing five days of real measurements over MQTT, QoS 1, as the site's gateway")
         columns = (TextColumn("  readings"), BarColumn(), MofNCompleteColumn())
         with (
-            Publisher(parse(self.servers.publish_url(demo_site.SITE))) as publisher,
+            self._gateway() as publisher,
             Progress(*columns, console=self.console, transient=True) as progress,
         ):
             for topic, payload in progress.track(messages):
                 publisher.publish(topic, payload)
-        _wait(
-            lambda: self._account().received - before >= len(messages),
-            _COMMIT_S,
-            lambda: (
-                f"{self._account().received - before} of {len(messages)} messages were committed in {_COMMIT_S:.0f} s"
-            ),
-        )
+        missing = wait_for_commit(self.servers, demo_site.SITE, before + len(messages))
+        if missing:
+            raise DemoError(f"{missing} of {len(messages)} messages were not committed; the collector's log says why")
         account = self._account()
         self._step(
             f"committed: {account.received:,} messages = {account.stored:,} stored + {account.duplicate:,} duplicate"
@@ -164,12 +160,12 @@ class Demo:
         self.console.print(
             "\nThe site keeps publishing, simulated from now on, and the collector keeps collecting. Ctrl-C ends it.\n"
         )
-        site = demo_site.LiveSite()
         with (
-            Publisher(parse(self.servers.publish_url(demo_site.SITE))) as publisher,
+            self._gateway() as publisher,
             connect(self.servers.database_url, Role.READER, application="jcm-mrv demo") as connection,
             Live(console=self.console, auto_refresh=False) as live,
         ):
+            site = demo_site.LiveSite(last_registers(connection, demo_site.SITE))
             due = time.monotonic()
             while True:
                 if time.monotonic() >= due:
@@ -177,6 +173,10 @@ class Demo:
                     publisher.publish_all(site.payloads(datetime.now(UTC)))
                 live.update(as_table(_demo_only(health(connection))), refresh=True)
                 time.sleep(1)
+
+    def _gateway(self) -> Publisher:
+        address = parse(self.servers.publish_url(demo_site.SITE))
+        return Publisher(address, version=self.servers.settings.mqtt_version, must_be_heard=True)
 
     def _account(self) -> Count:
         with connect(self.servers.database_url, Role.READER, application="jcm-mrv demo") as connection:

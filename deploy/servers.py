@@ -25,6 +25,11 @@ class Endpoints:
         return given.get_secret_value() if given is not None else self._local["JCM_MRV_DATABASE_URL"]
 
     @property
+    def knows_database(self) -> bool:
+        """Whether the database that goes with the broker is known: both are given, or both are local."""
+        return self.settings.database_url is not None or self.settings.mqtt_url is None
+
+    @property
     def mqtt_url(self) -> str:
         """The broker, with the collector's login."""
         given = self.settings.mqtt_url

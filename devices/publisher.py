@@ -50,6 +50,8 @@ class Publisher:
         The broker and the login.
     version
         MQTT version; only version 5 says why a message was refused, and whether anybody subscribed.
+    must_be_heard
+        Whether a message that the broker kept for nobody is a failure; only MQTT 5 tells.
     on_connection
         Called with False when the broker is lost and with True when it is there again, from paho's thread.
     """
@@ -60,11 +62,13 @@ class Publisher:
         *,
         version: Literal["3.1.1", "5"] = "5",
         window: int = WINDOW,
+        must_be_heard: bool = False,
         on_connection: Callable[[bool], None] = lambda _there: None,
     ) -> None:
         self.counts = Counts()
         self._address = address
         self._window = window
+        self._must_be_heard = must_be_heard
         self._free = threading.Semaphore(0)
         self._all_acknowledged = threading.Event()
         self._connected = threading.Event()
@@ -240,7 +244,13 @@ class Publisher:
         self.counts.acknowledged += 1
         if self.counts.acknowledged == 1 and self._window > 1:
             self._free.release(self._window - 1)
-        self.counts.without_subscriber += code.value == _NO_MATCHING_SUBSCRIBERS
+        if code.value == _NO_MATCHING_SUBSCRIBERS:
+            self.counts.without_subscriber += 1
+            if self._must_be_heard:
+                self._failure = PublishError(
+                    f"the broker at {self._address} keeps no message, because nobody subscribes to it; start "
+                    "`jcm-mrv collect` first: from then on the broker keeps a queue for it, also while it is away"
+                )
         self._free.release()
         if self.counts.acknowledged >= self.counts.published:
             self._all_acknowledged.set()

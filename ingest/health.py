@@ -105,6 +105,16 @@ class Health:
         return messages, readings
 
 
+def received(connection: Connection, site: str) -> int:
+    """Say how many messages were ever committed for a site, whatever became of them."""
+    return int(connection.execute(load("status")["received"], {"site": site}).fetchall()[0][0])
+
+
+def last_registers(connection: Connection, site: str) -> dict[str, float]:
+    """Read where the export register of each device of a site stands [Wh]; devices without one are left out."""
+    return dict(connection.execute(load("status")["last_registers"], {"site": site}).fetchall())
+
+
 def health(connection: Connection, *, recount: bool = False) -> Health:
     """Read how ingestion stands, from one snapshot of the database.
 

@@ -37,6 +37,7 @@ _PACE_S = 0.02
     type=click.Choice(["first", "second"]),
     help="Which hour is meant where clocks were set back; by default such a time is refused.",
 )
+@click.option("--no-wait", is_flag=True, help="Do not wait until a collector has committed what was published.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Messages a second; by default full speed.")
 def replay(
     file: Path,
@@ -50,13 +51,17 @@ def replay(
     maps: tuple[str, ...],
     fold: "Fold | None",
     rate: float | None,
+    no_wait: bool,
 ) -> None:
     """Publish the readings of a CSV or Parquet FILE to the broker; end when it acknowledged every one.
+
+    Where the database is at hand, it also waits until a collector has committed them.
 
     The whole file is read once before anything is published, so that a mistake in it publishes nothing.
     """
     if (device is None) == (device_column is None):
         raise click.UsageError("give either --device or --device-column")
+    from deploy.committed import PATIENCE_S, committed, wait_for_commit
     from deploy.servers import endpoints
     from deploy.settings import load_settings
     from devices.errors import UnknownUnitError
@@ -85,20 +90,25 @@ def replay(
     for _ in _with_progress(messages(recording, census), f"reading {file.name}", None):
         pass
     settings = load_settings()
-    address = parse(endpoints(settings).publish_url(site))
+    servers = endpoints(settings)
+    address = parse(servers.publish_url(site))
+    before = None if no_wait else committed(servers, site)
     started = time.monotonic()
-    with Publisher(address, version=settings.mqtt_version, on_connection=_tell_connection) as publisher:
+    with Publisher(
+        address, version=settings.mqtt_version, must_be_heard=True, on_connection=_tell_connection
+    ) as publisher:
         for message in _with_progress(_paced(messages(recording), rate), f"publishing to {site}", census.messages):
             publisher.publish(message.topic, message.payload)
         publisher.wait_for_all()
     click.echo(_summary(publisher, census, time.monotonic() - started))
-    lost = publisher.counts.without_subscriber
-    if lost:
-        click.echo(
-            f"jcm-mrv: warning: the broker had no subscriber for {lost:,} messages and kept none of them; "
-            "start `jcm-mrv collect` first, then replay again",
-            err=True,
-        )
+    if before is not None:
+        missing = wait_for_commit(servers, site, before + publisher.counts.published)
+        if missing:
+            click.echo(
+                f"jcm-mrv: {missing:,} of them are not committed yet, and no more have been for {PATIENCE_S:.0f} s; "
+                "the broker keeps them for its collector",
+                err=True,
+            )
 
 
 def _summary(publisher: "Publisher", census: "Census", seconds: float) -> str:

@@ -1,5 +1,17 @@
 -- What `jcm-mrv status` reads.
 
+-- name: received
+-- Of a site, and of none: messages of a site that is not declared count there.
+select coalesce(sum(messages_received), 0)::bigint from ingest_account where site_id in (%(site)s, '');
+
+-- name: last_registers
+select d.id, last.energy_exported_wh
+from device d
+cross join lateral (
+    select r.energy_exported_wh from reading r where r.device_id = d.device_id order by r.ts desc limit 1
+) as last
+where d.site_id = %(site)s and last.energy_exported_wh is not null;
+
 -- name: now
 select now();
 

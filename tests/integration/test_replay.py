@@ -1,7 +1,6 @@
 """`replay` against the real broker: every message arrives, in order, and every refusal is one clear line."""
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from click.testing import CliRunner, Result
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.commands.replay import replay
+from deploy.local import LocalServers
 from devices.errors import PublishError
 from devices.mqtt_url import parse
 from devices.publisher import Publisher
@@ -96,18 +96,29 @@ def test_every_row_arrives_in_order(run: Callable[..., Result], broker: Any) -> 
     ]
 
 
-def test_without_a_subscriber_it_says_that_nobody_kept_them(run: Callable[..., Result]) -> None:
-    result = run()
-    assert result.exit_code == 0
-    if not result.stderr:
-        pytest.skip("a collector of another run is subscribed at the shared test broker")
-    assert re.search(r"warning: the broker had no subscriber for [\d,]+ messages", result.stderr)
+def test_without_a_subscriber_nothing_is_published_into_the_void(
+    run: Callable[..., Result],
+    servers: LocalServers,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A broker of its own: at the shared one sessions of other tests may subscribe to everything.
+    alone = LocalServers(tmp_path_factory.mktemp("alone"), packages=servers.packages)
+    alone.start()
+    try:
+        monkeypatch.setenv("JCM_MRV_MQTT_PUBLISH_URL", alone.environment()["JCM_MRV_MQTT_PUBLISH_URL"])
+        result = run()
+    finally:
+        alone.stop()
+    assert isinstance(result.exception, PublishError)
+    assert "nobody subscribes to it; start `jcm-mrv collect` first" in str(result.exception)
 
 
-def test_a_rate_is_kept(run: Callable[..., Result], file: Path) -> None:
+def test_a_rate_is_kept(run: Callable[..., Result], file: Path, broker: Any) -> None:
     file.write_text("T,ID,AC\n" + "2020-05-15T00:00:00,i,1\n" * 50, encoding="utf-8")
-    started = time.monotonic()
-    assert run("--rate", "100").exit_code == 0
+    with Listener(broker.collector_url, f"jcm/v1/{SITE}/#"):
+        started = time.monotonic()
+        assert run("--rate", "100").exit_code == 0
     assert 0.4 < time.monotonic() - started < 5
 
 
