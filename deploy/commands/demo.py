@@ -20,7 +20,7 @@ def demo(*, then_exit: bool) -> None:
     was_running = uses_local and home.status().running
     console = Console()
     try:
-        Demo(console, endpoints(settings), home.directory / "demo").run(then_exit=then_exit)
+        Demo(console, endpoints(settings), default_directory() / "demo").run(then_exit=then_exit)
     finally:
         if uses_local and not was_running:
             home.stop()
