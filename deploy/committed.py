@@ -22,14 +22,14 @@ def committed(servers: Endpoints, site: str) -> int | None:
         return None
 
 
-def wait_for_commit(servers: Endpoints, site: str, expected: int) -> int:
-    """Wait until the account of a site has come to a count; return what is missing once it stands still."""
-    best, moved = 0, time.monotonic()
+def wait_for_commit(servers: Endpoints, site: str, before: int, published: int) -> int:
+    """Wait until the account of a site has grown by what was published; return what is missing once it stands still."""
+    seen, moved = before, time.monotonic()
     while time.monotonic() - moved < PATIENCE_S:
-        count = committed(servers, site) or 0
-        if count >= expected:
+        count = committed(servers, site) or seen
+        if count >= before + published:
             return 0
-        if count > best:
-            best, moved = count, time.monotonic()
+        if count > seen:
+            seen, moved = count, time.monotonic()
         time.sleep(0.1)
-    return expected - best
+    return before + published - seen

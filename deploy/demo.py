@@ -123,7 +123,7 @@ class Demo:
         ):
             for topic, payload in progress.track(messages):
                 publisher.publish(topic, payload)
-        missing = wait_for_commit(self.servers, demo_site.SITE, before + len(messages))
+        missing = wait_for_commit(self.servers, demo_site.SITE, before, len(messages))
         if missing:
             raise DemoError(f"{missing} of {len(messages)} messages were not committed; the collector's log says why")
         account = self._account()

@@ -102,7 +102,7 @@ def replay(
         publisher.wait_for_all()
     click.echo(_summary(publisher, census, time.monotonic() - started))
     if before is not None:
-        missing = wait_for_commit(servers, site, before + publisher.counts.published)
+        missing = wait_for_commit(servers, site, before, publisher.counts.published)
         if missing:
             click.echo(
                 f"jcm-mrv: {missing:,} of them are not committed yet, and no more have been for {PATIENCE_S:.0f} s; "
