@@ -126,7 +126,10 @@ class Session:
         return self._thread.is_alive() and time.monotonic() - self._beat < within_s
 
     def start(self) -> None:
-        """Connect and subscribe; return when the broker has granted it.
+        """Connect and subscribe; return when messages may come, so that somebody takes them from then on.
+
+        With a session that the broker kept they come before its answer to the subscription; a refusal is then found in
+        `failure`.
 
         Raises
         ------
@@ -253,7 +256,7 @@ class Session:
         """Carry one connection until it ends."""
         stream: Any = self._client.socket()
         tls = isinstance(stream, ssl.SSLSocket)
-        deadline = time.monotonic() + _HANDSHAKE_S
+        deadline, count = time.monotonic() + _HANDSHAKE_S, self._count
         misc_at = 0.0
         interest = selectors.EVENT_READ
         try:
@@ -279,6 +282,8 @@ class Session:
                     if now - misc_at >= 1:
                         misc_at = now
                         self._client.loop_misc()
+                    if self._count != count:
+                        count, deadline = self._count, now + _HANDSHAKE_S
                     if not self._subscribed and now > deadline:
                         self._loss = self._loss or f"no answer within {_HANDSHAKE_S:g} s"
                         return
@@ -353,7 +358,9 @@ class Session:
             version=self._options.version,
             session_present=flags.session_present,
         )
-        if not flags.session_present and self._ready.is_set():
+        if flags.session_present:
+            self._ready.set()
+        elif self._ready.is_set():
             log.warning("broker_lost_session", client_id=self._options.client_id)
         # A persistent session keeps the first subscription for ever, so it is said again on every connection.
         if self._options.version == "5":

@@ -456,3 +456,26 @@ def test_two_collectors_that_are_sent_the_same_readings_do_not_block_each_other(
         forget_session(broker.collector_url, other)
     assert one(database, "select count(*) from reading") == len(messages)
     assert_balanced(database)
+
+
+def test_the_broker_has_read_every_acknowledgement_when_the_session_ends(broker, client_id):
+    """Closing a socket with unread messages in it would make the broker forget what it has not read itself."""
+
+    def connect(bound):
+        inbox = Inbox(bound)
+        session = Session(session_options(broker.collector_url, client_id), inbox)
+        session.start()
+        return session, inbox
+
+    connect(10)[0].stop()
+    publish(broker.site_url(SITE), numbered(SITE, DEVICE, range(3000)))
+    done = 0
+    for _ in range(5):
+        session, inbox = connect(300)
+        # A full inbox keeps the session from reading on, so more lies in the socket.
+        wait_until(lambda inbox=inbox: len(inbox) >= 300)
+        taken = inbox.take(300, 1 << 30, 0, 0)
+        assert taken[0].payload == payload(done)
+        session.acknowledge(taken)
+        session.stop()
+        done += len(taken)
