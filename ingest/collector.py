@@ -15,7 +15,7 @@ from devices.native import Reason
 from ingest import batch
 from ingest.backoff import Backoff
 from ingest.batch import Outcome, Planned, Registry
-from ingest.errors import StoreFailedError, UnstorableError
+from ingest.errors import LeaseHeldError, StoreFailedError, UnstorableError
 from ingest.inbox import Inbox, Received
 from ingest.session import Session, SessionOptions
 from ingest.store import Store
@@ -30,12 +30,14 @@ _IDLE_S = 0.5
 _REPORT_S = 30.0
 # How long a collector that was told to stop goes on trying to reach a database that is away.
 _DRAIN_S = 5.0
+# How often a standby looks whether the other is gone.
+_STANDBY_S = 1.0
 # Until a batch was timed; 1,000 messages of one reading took 43 to 59 ms on two busy cores (drain of 60,000).
 _ASSUMED_COMMIT_S = 0.05
 
 _UNSTORABLE = (UnstorableError, psycopg.DataError, psycopg.IntegrityError)
 # Away, full, read-only, restarting: the database's state, not the data's.
-_AWAY = (psycopg.OperationalError, psycopg.InternalError, DatabaseUnavailableError)
+_AWAY = (psycopg.OperationalError, psycopg.InternalError, DatabaseUnavailableError, LeaseHeldError)
 
 _T = TypeVar("_T")
 
@@ -85,13 +87,15 @@ class Collector:
         self._session_options = session
         # Twice the window: what an earlier connection left and what the broker repeats on the next one.
         self._inbox = Inbox(2 * session.window)
-        self._session = Session(session, self._inbox)
-        self._store = Store(database_url, session.client_id)
+        self._session = Session(session, self._inbox, by_permit=True)
+        self._store = Store(database_url, session.client_id, alone=True)
         self._registry = Registry()
         self._stop = threading.Event()
         self._stop_by = float("inf")
         self._backoff = Backoff()
         self.totals = Totals()
+        self.standby = False
+        """Whether another collector with this client id is at work and this one waits for its end."""
 
     @property
     def session(self) -> Session:
@@ -119,7 +123,8 @@ class Collector:
         """
         try:
             with reported():
-                self._store.open()
+                if not self._become_active():
+                    return
             self._warn_of_window()
             self._session.start()
             options = self._session_options
@@ -127,11 +132,34 @@ class Collector:
             self._loop()
         except _InterruptedError as interrupted:
             # Nothing is lost: the broker keeps what is not acknowledged and sends it to the next collector.
-            log.warning("stopped_with_unacknowledged", messages=interrupted.messages + len(self._inbox))
+            unacknowledged = interrupted.messages + len(self._inbox)
+            if unacknowledged:
+                log.warning("stopped_with_unacknowledged", messages=unacknowledged)
         finally:
             self._session.stop()
             self._store.close()
         self._report("collector_stopped")
+
+    def _become_active(self) -> bool:
+        """Take the lease of this client id; wait as a standby while another collector has it. False: told to stop.
+
+        Two live collectors with one client id would take the session from each other for ever.
+        """
+        while not self._stop.is_set():
+            try:
+                self._store.open()
+            except LeaseHeldError:
+                if not self.standby:
+                    log.info("standby_waiting", client_id=self._session_options.client_id)
+                self.standby = True
+            except (DatabaseUnavailableError, psycopg.OperationalError):
+                if not self.standby:
+                    raise
+            else:
+                self.standby = False
+                return True
+            self._stop.wait(_STANDBY_S)
+        return False
 
     def _loop(self) -> None:
         told, told_at = 0, time.monotonic()
@@ -147,6 +175,10 @@ class Collector:
                 raise self._session.failure
             elif stopping:
                 return
+            if self._session.wants_permit and not stopping:
+                # The database may have been lost unnoticed, and another collector may be active since.
+                self._retried(self._store.confirm, 0)
+                self._session.permit()
             if self.totals.received != told and time.monotonic() - told_at >= _REPORT_S:
                 told, told_at = self.totals.received, time.monotonic()
                 self._report("collected")
@@ -203,6 +235,7 @@ class Collector:
                 raise
             except _AWAY as error:
                 reason = _first_line(error)
+                event = "lease_lost" if isinstance(error, LeaseHeldError) else "database_away"
             except (psycopg.Error, StoreError) as error:
                 raise StoreFailedError(
                     f"the database refuses to take readings ({_first_line(error)}); run `jcm-mrv migrate`"
@@ -217,7 +250,7 @@ class Collector:
             if time.monotonic() >= self._stop_by:
                 raise _InterruptedError(messages)
             wait_s = self._backoff.next()
-            log.warning("database_away", reason=reason, waiting=messages + len(self._inbox), retry_s=round(wait_s, 2))
+            log.warning(event, reason=reason, waiting=messages + len(self._inbox), retry_s=round(wait_s, 2))
             if self._stop.wait(wait_s):
                 time.sleep(min(wait_s, 0.5))
 

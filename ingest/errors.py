@@ -25,5 +25,9 @@ class StoreFailedError(IngestError):
     """The database refuses what is no matter of the data."""
 
 
+class LeaseHeldError(IngestError):
+    """Another collector with this client id is at work."""
+
+
 class UnstorableError(Exception):
     """A batch holds a value that no row can hold; never leaves the collector."""

@@ -81,9 +81,12 @@ class Session:
         Broker, login and session.
     inbox
         Where messages go.
+    by_permit
+        Whether each connection but the first waits for `permit`. The broker gives a client id to whoever connected
+        last, so a collector must know that it is the only one before it comes back.
     """
 
-    def __init__(self, options: SessionOptions, inbox: Inbox) -> None:
+    def __init__(self, options: SessionOptions, inbox: Inbox, *, by_permit: bool = False) -> None:
         self._options = options
         self._inbox = inbox
         self._backoff = Backoff()
@@ -92,6 +95,9 @@ class Session:
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
+        self._by_permit = by_permit
+        self._permitted = threading.Event()
+        self._permitted.set()
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._stopping = threading.Event()
@@ -120,6 +126,15 @@ class Session:
     def connected(self) -> bool:
         """Whether the subscription stands now."""
         return self._subscribed
+
+    @property
+    def wants_permit(self) -> bool:
+        """Whether the connection is lost and `permit` is awaited."""
+        return not self._permitted.is_set()
+
+    def permit(self) -> None:
+        """Let the session connect again."""
+        self._permitted.set()
 
     def alive(self, within_s: float = 30.0) -> bool:
         """Whether the network thread runs and went round within `within_s`; knows nothing of the database."""
@@ -231,6 +246,8 @@ class Session:
                 return
             if not self._ready.is_set():
                 raise self._first_failure()
+            if self._by_permit:
+                self._permitted.clear()
             wait_s = self._backoff.next()
             if self._refusal:
                 log.error("broker_refused", broker=str(self._options.address), reason=self._refusal, retry_s=wait_s)
@@ -238,6 +255,8 @@ class Session:
                 log.warning("broker_lost", broker=str(self._options.address), reason=self._loss, retry_s=wait_s)
             self._beat = time.monotonic() + wait_s
             self._stopping.wait(wait_s)
+            while not (self._permitted.wait(0.1) or self._stopping.is_set()):
+                self._beat = time.monotonic()
 
     def _first_failure(self) -> IngestError:
         address = self._options.address

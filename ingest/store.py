@@ -14,7 +14,7 @@ from psycopg import Connection
 from devices.topics import Topic
 from ingest import rows
 from ingest.batch import Account, Outcome, Planned
-from ingest.errors import UnstorableError
+from ingest.errors import LeaseHeldError, UnstorableError
 from sql.connection import Role, connect
 from sql.migrator import check
 from sql.named import load
@@ -52,11 +52,14 @@ class Store:
         Connection string.
     collector
         The name under which messages are kept and accounted.
+    alone
+        Whether the connection holds the lease of this name, which one connection at a time can have.
     """
 
-    def __init__(self, url: str, collector: str) -> None:
+    def __init__(self, url: str, collector: str, *, alone: bool = False) -> None:
         self._url = url
         self._collector = collector
+        self._alone = alone
         self._queries = load("ingest")
         self._connection: Connection | None = None
         self._doubt: _Doubt | None = None
@@ -68,6 +71,8 @@ class Store:
         ------
         DatabaseUnavailableError, SchemaError, ServerNotSupportedError
             See `sql.connection.connect` and `sql.migrator.check`.
+        LeaseHeldError
+            Another connection has the lease; or the last one of ours, which the server does not know to be lost yet.
         """
         if self._connection is None or self._connection.closed:
             connection = connect(self._url, Role.COLLECTOR, application=f"jcm-mrv collect {self._collector}")
@@ -75,11 +80,21 @@ class Store:
                 check(connection)
                 connection.execute(self._queries["session"])
                 connection.execute(self._queries["create_staged"])
+                if self._alone:
+                    self._take_lease(connection)
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
+
+    def _take_lease(self, connection: Connection) -> None:
+        if connection.execute(self._queries["take_lease"], {"collector": self._collector}).fetchone() != (True,):
+            raise LeaseHeldError(f"another collector with the client id {self._collector} is at work")
+
+    def confirm(self) -> None:
+        """Find out that the connection stands, and with it the lease; raises as `open` and psycopg do."""
+        self.open().execute("select 1")
 
     def close(self) -> None:
         """End the connection; what was not committed is rolled back by the server."""

@@ -42,6 +42,10 @@ create temporary table staged (
     extra jsonb
 ) on commit delete rows;
 
+-- name: take_lease
+-- Held by the connection that commits: whoever lost it cannot commit either, and it is free when the connection is gone.
+select pg_try_advisory_lock(hashtextextended('jcm-mrv collector ' || %(collector)s, 0));
+
 -- name: look_up
 select s.id, d.id, d.device_id
 from unnest(%(sites)s::text[], %(devices)s::text[]) as asked (site, device)
