@@ -32,7 +32,7 @@ PERIOD_REPORT = "period_report"
 HEARTBEAT_LIMIT = timedelta(minutes=5)
 
 _QUERIES = load("mrv")
-_LOG = structlog.get_logger("mrv.schedule")
+log = structlog.get_logger("mrv.schedule")
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
@@ -149,7 +149,7 @@ class Schedule:
                 for site, days in sorted(by_site.items()):
                     starts = [day_bounds(day, plants.zone_of[site])[0] for day in sorted(days)]
                     jobs.open_jobs(connection, ENERGY_DAY, site, starts)
-                    _LOG.info("days opened", site=site, days=len(days), first=str(min(days)), last=str(max(days)))
+                    log.info("days_opened", site=site, days=len(days), first=str(min(days)), last=str(max(days)))
             connection.execute(_QUERIES["move_watermark"], {"cut_off": cut_off})
 
     def _due(self, connection: psycopg.Connection, plants: _Plants) -> Iterable[Job]:
@@ -172,8 +172,10 @@ class Schedule:
                 yield Job(PERIOD_REPORT, scope, begin)
 
     def _do(self, connection: psycopg.Connection, plants: _Plants, held: Claim) -> bool:
-        log = _LOG.bind(job=held.job.job, scope=held.job.scope, start=held.job.start.isoformat(), attempt=held.attempt)
-        log.debug("job claimed")
+        job_log = log.bind(
+            job=held.job.job, scope=held.job.scope, start=held.job.start.isoformat(), attempt=held.attempt
+        )
+        job_log.debug("job_claimed")
         try:
             with jobs.heartbeat(self._connect, held, self._limit):
                 if held.job.job == ENERGY_DAY:
@@ -181,18 +183,18 @@ class Schedule:
                 else:
                     said = self._period_report(connection, held)
         except ClaimLostError as error:
-            log.warning("job given up", error=str(error))
+            job_log.warning("job_given_up", error=str(error))
             return False
         except _StoppedError:
             jobs.release(connection, held)
-            log.info("job given back")
+            job_log.info("job_given_back")
             return False
         except (MrvError, psycopg.DataError, ValueError, LookupError) as error:
             # One project's fault must not cost its neighbours; this job is tried again after the heartbeat limit.
             jobs.fail(connection, held, str(error))
-            log.warning("job failed", error=str(error))
+            job_log.warning("job_failed", error=str(error))
             return False
-        log.info("job finished", **said)
+        job_log.info("job_finished", **said)
         return True
 
     def _energy_day(self, connection: psycopg.Connection, plants: _Plants, held: Claim) -> dict[str, object]:
@@ -270,7 +272,7 @@ class Ticker:
         try:
             self._schedule.tick()
         except (StoreError, psycopg.Error) as error:
-            _LOG.warning("tick failed, the next one tries again", error=str(error).strip().splitlines()[:1])
+            log.warning("tick_failed", error=str(error).strip().splitlines()[:1])
 
 
 def _declared(connection: psycopg.Connection) -> _Plants:

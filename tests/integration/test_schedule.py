@@ -256,7 +256,7 @@ def test_the_command_runs_until_it_is_told_to_end(plant, number):
         process.send_signal(number)
         log = process.stderr.read()
     assert process.returncode == 0
-    assert '"event": "job finished"' in log
+    assert '"event": "job_finished"' in log
     assert "Traceback" not in log
     once = subprocess.run([*command, "--once"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (once.returncode, once.stdout) == (0, "nothing was due\n")
