@@ -12,13 +12,16 @@ import psycopg
 import structlog
 
 from devices.native import Reason
-from ingest import batch
+from ingest import batch, liveness, probe, self_check
 from ingest.backoff import Backoff
 from ingest.batch import Outcome, Planned, Registry
 from ingest.errors import LeaseHeldError, StoreFailedError, UnstorableError
 from ingest.inbox import Inbox, Received
+from ingest.liveness import Check, Pulse
+from ingest.metrics import Live, Metrics
+from ingest.self_check import Risk
 from ingest.session import Session, SessionOptions
-from ingest.store import Store
+from ingest.store import Settled, Store
 from sql.connection import reported
 from sql.errors import DatabaseUnavailableError, StoreError
 
@@ -32,8 +35,8 @@ _REPORT_S = 30.0
 _DRAIN_S = 5.0
 # How often a standby looks whether the other is gone.
 _STANDBY_S = 1.0
-# Until a batch was timed; 1,000 messages of one reading took 43 to 59 ms on two busy cores (drain of 60,000).
-_ASSUMED_COMMIT_S = 0.05
+# How often the database is asked whether it is there, when no batch does.
+_PING_S = 5.0
 
 _UNSTORABLE = (UnstorableError, psycopg.DataError, psycopg.IntegrityError)
 # Away, full, read-only, restarting: the database's state, not the data's.
@@ -57,6 +60,9 @@ class CollectorOptions:
     batch_linger_ms: int = 50
     future_tolerance: timedelta = timedelta(seconds=300)
     payload_limit_bytes: int = 1_048_576
+    accepted_risks: frozenset[Risk] = frozenset()
+    """What the self-check lets pass although it may lose data."""
+    code_version: str = ""
 
 
 @dataclass(slots=True)
@@ -96,11 +102,31 @@ class Collector:
         self.totals = Totals()
         self.standby = False
         """Whether another collector with this client id is at work and this one waits for its end."""
+        self._pulse = Pulse()
+        self._work_s = 0.0
+        self.metrics = Metrics(
+            Live(
+                received=lambda: self._session.received,
+                broker_connected=lambda: self._session.connected,
+                database_connected=lambda: self._pulse.database_up,
+                standby=lambda: self.standby,
+            ),
+            window=session.window,
+            version=self._options.code_version,
+        )
 
     @property
     def session(self) -> Session:
         """The MQTT session, for those who look after its health."""
         return self._session
+
+    def live(self) -> list[Check]:
+        """Say whether this collector goes round; never asks the database."""
+        return liveness.live(self._session, self._pulse)
+
+    def ready(self) -> list[Check]:
+        """Say whether it takes messages and commits them now."""
+        return liveness.ready(self._session, self._pulse, standby=self.standby)
 
     def stop(self) -> None:
         """Take nothing new, commit and acknowledge what was received, and end; may be called from a signal handler."""
@@ -118,6 +144,8 @@ class Collector:
             At the start; later the broker is awaited.
         DatabaseUnavailableError, SchemaError, ServerNotSupportedError
             At the start; later the database is awaited.
+        UnsafeSetupError
+            At the start: what is set up would lose data, see `ingest.self_check`.
         SessionFailedError, StoreFailedError
             Something is wrong that waiting does not mend. Nothing unacknowledged is lost: the broker has it.
         """
@@ -125,7 +153,8 @@ class Collector:
             with reported():
                 if not self._become_active():
                     return
-            self._warn_of_window()
+                self._pulse.database_is(up=True)
+                self._check_setup()
             self._session.start()
             options = self._session_options
             log.info("collector_started", client_id=options.client_id, subscription=options.subscription)
@@ -169,15 +198,18 @@ class Collector:
             stopping = self._stop.is_set()
             linger_s, idle_s = (0.0, 0.0) if stopping else (self._options.batch_linger_ms / 1000, _IDLE_S)
             messages = self._inbox.take(most, _BATCH_BYTES, linger_s, idle_s)
+            self._pulse.go_round()
             if messages:
                 self._handle(messages)
             elif self._session.failure is not None:
                 raise self._session.failure
             elif stopping:
                 return
+            elif time.monotonic() - self._pulse.database_asked > _PING_S:
+                self._ping()
             if self._session.wants_permit and not stopping:
                 # The database may have been lost unnoticed, and another collector may be active since.
-                self._retried(self._store.confirm, 0)
+                self._retried(self._confirm, 0)
                 self._session.permit()
             if self.totals.received != told and time.monotonic() - told_at >= _REPORT_S:
                 told, told_at = self.totals.received, time.monotonic()
@@ -196,7 +228,8 @@ class Collector:
     def _plan(self, messages: list[Received]) -> list[Planned]:
         unknown = self._registry.unknown(messages)
         if unknown:
-            sites, devices = self._store.look_up(unknown)
+            with self._pulse.at_database():
+                sites, devices = self._store.look_up(unknown)
             self._registry.learn(sites, devices.items())
         return batch.plan(
             messages,
@@ -208,7 +241,7 @@ class Collector:
     def _settle(self, planned: list[Planned]) -> Iterator[list[Planned]]:
         """Commit, and on a data error commit the halves apart, until the message that cannot be kept is alone."""
         try:
-            settled = self._retried(lambda: self._store.write(planned), len(planned))
+            settled = self._retried(lambda: self._write(planned), len(planned))
         except _UNSTORABLE as error:
             if len(planned) > 1:
                 middle = len(planned) // 2
@@ -224,7 +257,28 @@ class Collector:
             yield from self._settle([batch.unstorable(alone, _first_line(error))])
             return
         self.totals.outcomes.update(settled.outcomes)
+        self.metrics.settled(planned, settled, self._work_s)
         yield planned
+
+    def _write(self, planned: list[Planned]) -> Settled:
+        with self._pulse.at_database():
+            started = time.monotonic()
+            settled = self._store.write(planned)
+            self._work_s = time.monotonic() - started
+        self._pulse.database_is(up=True)
+        return settled
+
+    def _confirm(self) -> None:
+        with self._pulse.at_database():
+            self._store.confirm()
+        self._pulse.database_is(up=True)
+
+    def _ping(self) -> None:
+        """Ask the database whether it is there; the next batch will say what is wrong with it."""
+        try:
+            self._confirm()
+        except (psycopg.Error, StoreError, LeaseHeldError):
+            self._pulse.database_is(up=False)
 
     def _retried(self, work: Callable[[], _T], messages: int) -> _T:
         """Do what needs the database, as often as it takes."""
@@ -236,6 +290,7 @@ class Collector:
             except _AWAY as error:
                 reason = _first_line(error)
                 event = "lease_lost" if isinstance(error, LeaseHeldError) else "database_away"
+                self._pulse.database_is(up=False)
             except (psycopg.Error, StoreError) as error:
                 raise StoreFailedError(
                     f"the database refuses to take readings ({_first_line(error)}); run `jcm-mrv migrate`"
@@ -254,17 +309,16 @@ class Collector:
             if self._stop.wait(wait_s):
                 time.sleep(min(wait_s, 0.5))
 
-    def _warn_of_window(self) -> None:
-        window, batch_messages = self._session_options.window, self._options.batch_messages
-        if window < 2 * batch_messages:
-            ceiling = window / (self._options.batch_linger_ms / 1000 + _ASSUMED_COMMIT_S)
-            log.warning(
-                "window_small",
-                window=window,
-                batch_messages=batch_messages,
-                predicted_messages_per_second=round(ceiling),
-                advice="let JCM_MRV_MQTT_WINDOW and the broker's max_inflight_messages be two batches or more",
+    def _check_setup(self) -> None:
+        options = self._options
+        with self._pulse.at_database():
+            facts = probe.gather(
+                self._session_options,
+                self._store.open(),
+                batch_messages=options.batch_messages,
+                batch_linger_ms=options.batch_linger_ms,
             )
+        self_check.report(facts, accepted=options.accepted_risks)
 
     def _report(self, event: str) -> None:
         totals = self.totals

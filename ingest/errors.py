@@ -29,5 +29,17 @@ class LeaseHeldError(IngestError):
     """Another collector with this client id is at work."""
 
 
+class UnsafeSetupError(IngestError):
+    """The settings, the broker or the database would lose data."""
+
+
+class QuarantineEntryUnknownError(IngestError):
+    """There is no such entry in quarantine, or it was released."""
+
+
+class QuarantineBusyError(IngestError):
+    """Another replay of the same entries ran at the same time."""
+
+
 class UnstorableError(Exception):
     """A batch holds a value that no row can hold; never leaves the collector."""

@@ -65,6 +65,8 @@ class SessionOptions:
     share_group: str = ""
     # paho notices a silent connection after two of these.
     keepalive_s: int = 20
+    accept_qos_0: bool = False
+    """Whether a broker may grant the subscription without acknowledgements: what is in flight is lost with a crash."""
 
     @property
     def subscription(self) -> str:
@@ -121,6 +123,16 @@ class Session:
     def failure(self) -> IngestError | None:
         """Why the session ended, when it did not end by `stop`."""
         return self._failure
+
+    @property
+    def started(self) -> bool:
+        """Whether the network thread was ever started."""
+        return self._thread.ident is not None
+
+    @property
+    def received(self) -> int:
+        """How many messages the broker has handed over since the start, on whatever connection."""
+        return self._count
 
     @property
     def connected(self) -> bool:
@@ -399,7 +411,7 @@ class Session:
         self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
         for reason in reasons:
-            if reason.is_failure or reason.value == 0:
+            if reason.is_failure or (reason.value == 0 and not self._options.accept_qos_0):
                 said = str(reason) if reason.is_failure else "granted without acknowledgement (QoS 0)"
                 raise SubscriptionRefusedError(
                     f"the broker {self._options.address} refuses the subscription {self._options.subscription} "

@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -94,7 +94,7 @@ class Store:
 
     def confirm(self) -> None:
         """Find out that the connection stands, and with it the lease; raises as `open` and psycopg do."""
-        self.open().execute("select 1")
+        self.open().execute(self._queries["ping"])
 
     def close(self) -> None:
         """End the connection; what was not committed is rolled back by the server."""
@@ -118,8 +118,8 @@ class Store:
                 devices[Topic(site, device)] = device_id
         return sites, devices
 
-    def write(self, batch: Sequence[Planned]) -> Settled:
-        """Commit a batch; when this returns, all of it is on disk.
+    def write(self, batch: Sequence[Planned], *, also: Callable[[Connection, Settled], None] | None = None) -> Settled:
+        """Commit a batch, and what `also` does in the same transaction; when this returns, all of it is on disk.
 
         Called again with the same batch after a lost connection, it first finds out whether the COMMIT of the last
         try arrived: then nothing is written twice and nothing is counted twice.
@@ -141,6 +141,8 @@ class Store:
             self._doubt = None
         try:
             doubt = self._write(connection, batch)
+            if also is not None:
+                also(connection, doubt.settled)
             self._doubt = doubt
             connection.execute("commit")
         except BaseException:

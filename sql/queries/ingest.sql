@@ -46,6 +46,17 @@ create temporary table staged (
 -- Held by the connection that commits: whoever lost it cannot commit either, and it is free when the connection is gone.
 select pg_try_advisory_lock(hashtextextended('jcm-mrv collector ' || %(collector)s, 0));
 
+-- name: ping
+select 1;
+
+-- name: durability
+-- As they hold for this connection: synchronous_commit can be set for a login or a database.
+select current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes');
+
+-- name: empty_write
+-- Into the WAL only: a commit that wrote nothing is not flushed, and one that has only a transaction id neither.
+select pg_logical_emit_message(true, 'jcm-mrv self check', '');
+
 -- name: look_up
 select s.id, d.id, d.device_id
 from unnest(%(sites)s::text[], %(devices)s::text[]) as asked (site, device)
