@@ -42,15 +42,19 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, message: Received) -> None:
-        """Add a message; called by the MQTT thread only."""
-        while len(self._messages) >= self._bound and not self._closed:
-            self._room.clear()
-            if len(self._messages) >= self._bound:
-                self._room.wait(0.1)
-        self._messages.append(message)
-        if len(self._messages) >= self._wanted:
-            self._wake.set()
+    def put(self, *messages: Received) -> None:
+        """Add messages; called by the MQTT thread only."""
+        added = 0
+        while added < len(messages):
+            while len(self._messages) >= self._bound and not self._closed:
+                self._room.clear()
+                if len(self._messages) >= self._bound:
+                    self._room.wait(0.1)
+            room = len(messages) if self._closed else self._bound - len(self._messages)
+            self._messages.extend(messages[added : added + room])
+            added += room
+            if len(self._messages) >= self._wanted:
+                self._wake.set()
 
     def close(self) -> None:
         """Wake whoever waits: what is here can still be taken, nothing more will come."""

@@ -1,9 +1,10 @@
 """The MQTT session: persistent, QoS 1, acknowledged by hand, and only on the connection that a message came on.
 
-paho does the protocol; the loop is ours (its `loop_read`, `loop_write`, `loop_misc`). Everything that touches the
-connection happens in one thread, so that the check of a message's epoch and the sending of its PUBACK cannot be
-parted by a reconnect, and a fault ends the thread where it can be seen: paho's own thread dies silently
-(paho #365, #704), and its `ack()` sends the number on whatever connection is open.
+paho does the protocol, except PUBLISH and PUBACK, which are many (see `ingest.packets`); the loop is ours (its
+`loop_read`, `loop_write`, `loop_misc`). Everything that touches the connection happens in one thread, so that the
+check of a message's epoch and the sending of its PUBACK cannot be parted by a reconnect, and a fault ends the thread
+where it can be seen: paho's own thread dies silently (paho #365, #704), and its `ack()` sends the number on whatever
+connection is open.
 """
 
 import contextlib
@@ -38,14 +39,15 @@ from ingest.errors import (
     SubscriptionRefusedError,
 )
 from ingest.inbox import Inbox, Received
+from ingest.packets import MalformedPacketError, PacketReader
 
 log = structlog.get_logger()
 
 # A broker that accepts a connection and then says nothing is away: CONNACK and SUBACK must be there by then.
 _HANDSHAKE_S = 15.0
 _GOODBYE_S = 3.0
-# How many packets to read before acknowledgements are looked at again.
-_READS = 200
+# What is read before acknowledgements are looked at again: some hundred messages.
+_READ_BYTES = 65536
 _NO_SUBSCRIPTION = "jcm/v1/none/none/none"
 _PUBACK = struct.Struct(">BBH")
 
@@ -72,6 +74,21 @@ class SessionOptions:
     def subscription(self) -> str:
         """The subscription."""
         return f"$share/{self.share_group}/{self.topic_filter}" if self.share_group else self.topic_filter
+
+
+class _Client(mqtt.Client):
+    """paho, that is handed packets instead of reading them from the socket itself."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.packet = b""
+        self.ended = False
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if not self.packet and not self.ended:
+            raise BlockingIOError
+        part, self.packet = self.packet[:bufsize], self.packet[bufsize:]
+        return part
 
 
 class Session:
@@ -109,6 +126,7 @@ class Session:
         # The rest belongs to the network thread.
         self._epoch = 0
         self._live = 0
+        self._reader = self._make_reader()
         self._subscribed = False
         self._pending = bytearray()
         self._paho_writes = False
@@ -194,10 +212,10 @@ class Session:
         with contextlib.suppress(OSError):
             self._wake_in.send(b"\0")
 
-    def _make_client(self) -> mqtt.Client:
+    def _make_client(self) -> _Client:
         options = self._options
         five = options.version == "5"
-        client = mqtt.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
             clean_session=None if five else False,
@@ -213,7 +231,6 @@ class Session:
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         # With this set, paho leaves every write to our loop.
         client.on_socket_register_write = lambda *_: None
         properties = None
@@ -286,6 +303,8 @@ class Session:
     def _serve(self) -> None:
         """Carry one connection until it ends."""
         stream: Any = self._client.socket()
+        self._reader = self._make_reader()
+        self._client.packet, self._client.ended = b"", False
         tls = isinstance(stream, ssl.SSLSocket)
         deadline, count = time.monotonic() + _HANDSHAKE_S, self._count
         misc_at = 0.0
@@ -308,7 +327,7 @@ class Session:
                     if self._wake_out in ready:
                         self._wake_out.recv(4096)
                     if stream in ready or tls:
-                        self._read()
+                        self._read(stream)
                     now = self._beat = time.monotonic()
                     if now - misc_at >= 1:
                         misc_at = now
@@ -325,11 +344,32 @@ class Session:
             self._pending.clear()
             self._paho_writes = False
 
-    def _read(self) -> None:
-        for _ in range(_READS):
-            before = self._count
-            if self._client.loop_read() != mqtt.MQTT_ERR_SUCCESS or self._count == before:
-                return
+    def _read(self, stream: Any) -> None:
+        try:
+            data = stream.recv(_READ_BYTES)
+            messages = self._reader.feed(data, time.time())
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except (OSError, MalformedPacketError) as error:
+            self._loss = self._loss or str(error)
+            data = b""
+        if not data:
+            # paho is shown the end of the stream, and then tidies up.
+            self._client.ended = True
+            self._client.loop_read()
+            return
+        self._count += len(messages)
+        if self._draining:
+            messages = [message for message in messages if not message.qos]
+        self._inbox.put(*messages)
+
+    def _make_reader(self) -> PacketReader:
+        return PacketReader(five=self._options.version == "5", other=self._leave_to_paho)
+
+    def _leave_to_paho(self, packet: bytes) -> None:
+        self._client.packet = packet
+        while self._client.packet and self._client.loop_read() == mqtt.MQTT_ERR_SUCCESS:
+            pass
 
     def _flush(self, stream: Any) -> bool:
         """Write what is to be written: one `send` for all acknowledgements, and what paho has of its own.
@@ -369,7 +409,7 @@ class Session:
         _, self._question = self._client.unsubscribe(_NO_SUBSCRIPTION)
         while self._flush(stream) and not self._answered and time.monotonic() < deadline:
             select.select([stream], [], [], 0 if self._pending else 0.02)
-            self._read()
+            self._read(stream)
         if self._client.socket() is stream:
             self._client.disconnect()
         while self._flush(stream) and time.monotonic() < deadline:
@@ -382,7 +422,7 @@ class Session:
             self._refusal = str(reason)
             return
         self._epoch += 1
-        self._live = self._epoch
+        self._live = self._reader.epoch = self._epoch
         log.info(
             "broker_connected",
             broker=str(self._options.address),
@@ -429,25 +469,3 @@ class Session:
     ) -> None:
         self._live = 0
         self._loss = self._loss or str(reason)
-
-    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self._count += 1
-        if self._draining and message.qos:
-            return
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            # Against the standard, so no broker hands it on; it must not end the collector all the same.
-            topic = "\ufffd"
-        self._inbox.put(
-            Received(
-                self._live,
-                message.mid,
-                topic,
-                bytes(message.payload),
-                message.qos,
-                message.retain,
-                message.dup,
-                time.time(),
-            )
-        )
