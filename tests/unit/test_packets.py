@@ -1,5 +1,6 @@
 """The reader of packets, held against packets made by hand and cut anywhere."""
 
+import itertools
 import struct
 
 import pytest
@@ -33,7 +34,7 @@ def read(stream, *, five=False, cuts=()):
     reader.epoch = 3
     messages = []
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         messages += reader.feed(stream[start:end], 12.5)
     return messages, others
 
