@@ -9,7 +9,10 @@ select set_config('enable_hashjoin', 'off', false),
        set_config('idle_in_transaction_session_timeout', '30s', false),
        set_config('tcp_keepalives_idle', '10', false),
        set_config('tcp_keepalives_interval', '5', false),
-       set_config('tcp_keepalives_count', '4', false);
+       set_config('tcp_keepalives_count', '4', false),
+       -- Keep-alives are not sent while an answer of the server waits for its TCP acknowledgement; without this the
+       -- server keeps a connection that was cut off then, and the lease with it, for a quarter of an hour.
+       set_config('tcp_user_timeout', '30s', false);
 
 -- name: create_staged
 create temporary table staged (

@@ -3,27 +3,22 @@
 The servers are the tests' own, apart from those that other tests use, because PostgreSQL is killed here.
 """
 
-import os
 import random
 import signal
 import threading
 import time
 import uuid
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from deploy.local import LocalServers
 from devices import topics
-from sql.migrator import migrate
 from tests.harness import (
     CollectorProcess,
     assert_balanced,
     collecting,
     declare,
-    exclusive,
     forget_session,
     numbered,
     one,
@@ -36,41 +31,10 @@ SITE, DEVICE = "fault-a", "inv-1"
 LENGTHS = [pytest.param(6_000, id="short"), pytest.param(60_000, id="long", marks=pytest.mark.long)]
 
 
-class Servers:
-    def __init__(self, local: LocalServers) -> None:
-        self.local = local
-        self.mqtt = local.environment()["JCM_MRV_MQTT_URL"]
-        user, password = local.site_credentials(SITE)
-        self.broker = urlsplit(self.mqtt).netloc.rpartition("@")[2]
-        self.site_url = f"mqtt://{user}:{password}@{self.broker}"
-
-    def kill_postgres(self) -> None:
-        pid = self.local.status().postgres.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-
-    def start(self) -> None:
-        self.local.start()
-
-
-@pytest.fixture(scope="module")
-def fault_servers():
-    with exclusive("fault") as home:
-        local = LocalServers(home / "fault", packages=home / "packages")
-        local.start()
-        yield Servers(local)
-        local.reset()
-
-
 @pytest.fixture
 def database(fault_servers):
     fault_servers.start()
-    admin = fault_servers.local.environment()["JCM_MRV_DATABASE_URL"]
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"create database {name} template template0")
-    url = urlsplit(admin)._replace(path=f"/{name}").geturl()
-    migrate(url, code_version="test")
+    url = fault_servers.new_database()
     declare(url, SITE, [DEVICE])
     # Left where it is: the servers are deleted in the end.
     return url
@@ -127,7 +91,7 @@ def assert_each_once(url, count):
 def test_a_killed_collector_loses_and_repeats_nothing(fault_servers, database, collector, count):
     chance = seed()
     collector.start()
-    with load(fault_servers.site_url, count):
+    with load(fault_servers.site_url(SITE), count):
         for part in (0.1, 0.4, 0.7):
             wait_until(lambda part=part: stored(database) >= part * count, 120)
             time.sleep(chance.uniform(0, 0.08))
@@ -143,7 +107,7 @@ def test_a_killed_collector_loses_and_repeats_nothing(fault_servers, database, c
 def test_a_killed_database_loses_and_repeats_nothing(fault_servers, database, collector, count):
     chance = seed()
     collector.start()
-    with load(fault_servers.site_url, count):
+    with load(fault_servers.site_url(SITE), count):
         for part in (0.1, 0.5):
             wait_until(lambda part=part: stored(database) >= part * count, 120)
             time.sleep(chance.uniform(0, 0.08))
@@ -184,7 +148,7 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_counted_twice(fault_serv
         cut.clear()
         monkeypatch.setattr(psycopg.Connection, "execute", cutting)
         with collecting(fault_servers.mqtt, database, client_id, topic_filter=topics.FILTER):
-            publish(fault_servers.site_url, numbered(SITE, DEVICE, range(number * 300, number * 300 + 300)))
+            publish(fault_servers.site_url(SITE), numbered(SITE, DEVICE, range(number * 300, number * 300 + 300)))
             wait_until(lambda number=number: stored(database) >= number * 300 + 300)
         monkeypatch.undo()
         assert len(cut) == (1, 3)[number]
@@ -195,7 +159,7 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_counted_twice(fault_serv
 
 def test_sigterm_commits_and_acknowledges_what_was_received(fault_servers, database, collector):
     collector.start()
-    with load(fault_servers.site_url, 4000):
+    with load(fault_servers.site_url(SITE), 4000):
         wait_until(lambda: stored(database) >= 100)
         collector.send(signal.SIGTERM)
         assert collector.wait() == 0
@@ -215,10 +179,10 @@ def test_a_collector_that_is_told_to_stop_while_the_database_is_away_leaves_the_
     fault_servers, database, collector
 ):
     collector.start()
-    publish(fault_servers.site_url, numbered(SITE, DEVICE, range(10)))
+    publish(fault_servers.site_url(SITE), numbered(SITE, DEVICE, range(10)))
     wait_until(lambda: stored(database) >= 10)
     fault_servers.kill_postgres()
-    publish(fault_servers.site_url, numbered(SITE, DEVICE, range(10, 30)))
+    publish(fault_servers.site_url(SITE), numbered(SITE, DEVICE, range(10, 30)))
     wait_until(lambda: "database_away" in collector.events())
     collector.send(signal.SIGTERM)
     assert collector.wait(20) == 0
@@ -232,7 +196,7 @@ def test_a_collector_that_is_told_to_stop_while_the_database_is_away_leaves_the_
 def test_a_second_signal_ends_at_once(fault_servers, database, collector):
     collector.start()
     fault_servers.kill_postgres()
-    publish(fault_servers.site_url, numbered(SITE, DEVICE, range(10)))
+    publish(fault_servers.site_url(SITE), numbered(SITE, DEVICE, range(10)))
     wait_until(lambda: "database_away" in collector.events())
     collector.send(signal.SIGTERM)
     time.sleep(0.3)
