@@ -36,5 +36,9 @@ class DemoError(DeployError):
     """The demo cannot go on."""
 
 
+class HealthServerError(DeployError):
+    """The health server cannot listen where it was told to."""
+
+
 class OutputError(DeployError):
     """A file cannot be written."""

@@ -16,6 +16,7 @@ from deploy.cli import ROOM_ERRORS, cli
 from deploy.settings import PREFIX, Settings
 from devices.points import POINTS
 from devices.topics import FILTER
+from ingest.metrics import FAMILIES
 from mrv.errors import WrongUseError
 
 _HEAD = """\
@@ -28,7 +29,7 @@ Written from the code by `make docs`. What things are for is told in the guides:
 
 def render() -> str:
     """Return the whole page."""
-    parts = [_HEAD, *_settings(), *_commands(), *_topics(), *_points(), *_errors()]
+    parts = [_HEAD, *_settings(), *_commands(), *_topics(), *_points(), *_metrics(), *_errors()]
     return "\n".join(parts) + "\n"
 
 
@@ -93,6 +94,18 @@ def _points() -> Iterator[str]:
     yield "| --- | --- | --- |"
     for point in POINTS.values():
         yield f"| `{point.name}`{' (register)' if point.register else ''} | {point.unit} | `{point.column}` |"
+    yield ""
+
+
+def _metrics() -> Iterator[str]:
+    yield "## Metrics\n"
+    yield "A collector shows them under `/metrics` where `JCM_MRV_HEALTH_PORT` is set, beside the usual `process_*`."
+    yield "Each collector counts for itself, from 0 at its start; what holds over restarts is `jcm-mrv status`.\n"
+    yield "| metric | kind | labels | what it is |"
+    yield "| --- | --- | --- | --- |"
+    for family in FAMILIES.values():
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        yield f"| `{family.name}` | {family.kind} | {labels} | {family.help} |"
     yield ""
 
 

@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deploy.errors import ConfigurationError
+from ingest.self_check import Risk
 
 PREFIX = "JCM_MRV_"
 FILE_VARIABLE = "JCM_MRV_CONFIG"
@@ -56,6 +58,17 @@ class Settings(BaseSettings):
     payload_limit_bytes: int = Field(
         default=1_048_576, ge=1024, description="largest payload that is decoded; a larger one goes to quarantine"
     )
+    accept_risks: str = Field(
+        default="",
+        description="what the self-check at the start lets pass although it may lose data, by name, with commas: "
+        + ", ".join(f"`{risk}`" for risk in Risk),
+    )
+    health_address: str = Field(
+        default="127.0.0.1", min_length=1, description="where a collector answers `/metrics`, `/livez`, `/readyz`"
+    )
+    health_port: int = Field(
+        default=0, ge=0, le=65535, description="the port of these; 0: none. 9464 is the usual one of exporters"
+    )
     schedule_interval_s: int = Field(default=60, ge=1, description="how often the schedule looks for work that is due")
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="log lines for people or for machines; auto: console on a terminal"
@@ -74,10 +87,29 @@ class Settings(BaseSettings):
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
 
+    @field_validator("accept_risks")
+    @classmethod
+    def _known_risks(cls, given: str) -> str:
+        for name in _names(given):
+            if name not in set(Risk):
+                raise PydanticCustomError(
+                    "risk", "There is no risk {name}; there are {known}", {"name": name, "known": ", ".join(Risk)}
+                )
+        return given
+
+    @property
+    def accepted_risks(self) -> frozenset[Risk]:
+        """`accept_risks`, taken apart."""
+        return frozenset(Risk(name) for name in _names(self.accept_risks))
+
     @property
     def future_tolerance(self) -> timedelta:
         """`future_tolerance_s` as a duration."""
         return timedelta(seconds=self.future_tolerance_s)
+
+
+def _names(given: str) -> list[str]:
+    return [name for part in given.split(",") if (name := part.strip())]
 
 
 def load_settings() -> Settings:

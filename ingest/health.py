@@ -110,6 +110,11 @@ def received(connection: Connection, site: str) -> int:
     return int(connection.execute(load("status")["received"], {"site": site}).fetchall()[0][0])
 
 
+def last_readings(connection: Connection) -> list[tuple[str, datetime]]:
+    """Read the newest time of a reading of each site that has one."""
+    return connection.execute(load("status")["last_readings"]).fetchall()
+
+
 def last_registers(connection: Connection, site: str) -> dict[str, float]:
     """Read where the export register of each device of a site stands [Wh]; devices without one are left out."""
     return dict(connection.execute(load("status")["last_registers"], {"site": site}).fetchall())

@@ -1,14 +1,26 @@
 """`jcm-mrv collect`."""
 
+import threading
+from contextlib import ExitStack
+from importlib.metadata import version
+
 import click
+import structlog
 
 from deploy import logs
+from deploy.health_server import HealthServer
 from deploy.servers import Endpoints, endpoints
 from deploy.settings import Settings, load_settings
 from deploy.signals import on_end
 from devices.mqtt_url import parse
 from ingest.collector import Collector, CollectorOptions
+from ingest.health import last_readings
+from ingest.self_check import Risk
 from ingest.session import SessionOptions
+from sql.connection import Role, connect, reported
+from sql.errors import StoreError
+
+log = structlog.get_logger()
 
 
 def make_collector(settings: Settings, servers: Endpoints) -> Collector:
@@ -21,6 +33,7 @@ def make_collector(settings: Settings, servers: Endpoints) -> Collector:
             window=settings.mqtt_window,
             session_expiry_s=settings.mqtt_session_expiry_s,
             share_group=settings.mqtt_share_group,
+            accept_qos_0=Risk.QOS_0 in settings.accepted_risks,
         ),
         servers.database_url,
         CollectorOptions(
@@ -28,6 +41,8 @@ def make_collector(settings: Settings, servers: Endpoints) -> Collector:
             batch_linger_ms=settings.batch_linger_ms,
             future_tolerance=settings.future_tolerance,
             payload_limit_bytes=settings.payload_limit_bytes,
+            accepted_risks=settings.accepted_risks,
+            code_version=version("jcm-mrv"),
         ),
     )
 
@@ -37,6 +52,37 @@ def collect() -> None:
     """Take readings from the broker, commit them, acknowledge them; until SIGTERM or Ctrl-C."""
     settings = load_settings()
     logs.configure(settings.log_format)
-    collector = make_collector(settings, endpoints(settings))
+    servers = endpoints(settings)
+    collector = make_collector(settings, servers)
     on_end(collector.stop)
-    collector.run()
+    with ExitStack() as stack:
+        if settings.health_port:
+            stack.enter_context(serve_health(settings, collector))
+            know_last_readings(servers.database_url, collector)
+        collector.run()
+
+
+def serve_health(settings: Settings, collector: Collector) -> HealthServer:
+    """Make the health server of a collector."""
+    server = HealthServer(
+        settings.health_address,
+        settings.health_port,
+        registry=collector.metrics.registry,
+        live=collector.live,
+        ready=collector.ready,
+    )
+    log.info("health_server_started", address=settings.health_address, port=server.port)
+    return server
+
+
+def know_last_readings(database_url: str, collector: Collector) -> None:
+    """Let the metrics know each site's last reading from before the start; looked up beside the collecting."""
+
+    def look_up() -> None:
+        try:
+            with reported(), connect(database_url, Role.READER, application="jcm-mrv collect metrics") as connection:
+                collector.metrics.know_last_readings(last_readings(connection))
+        except StoreError as error:
+            log.warning("last_readings_unknown", reason=str(error))
+
+    threading.Thread(target=look_up, name="jcm-mrv-last-readings", daemon=True).start()

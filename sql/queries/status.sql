@@ -12,6 +12,12 @@ cross join lateral (
 ) as last
 where d.site_id = %(site)s and last.energy_exported_wh is not null;
 
+-- name: last_readings
+select d.site_id, max(last.ts)
+from device d
+cross join lateral (select r.ts from reading r where r.device_id = d.device_id order by r.ts desc limit 1) as last
+group by d.site_id;
+
 -- name: now
 select now();
 
