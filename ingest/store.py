@@ -118,11 +118,22 @@ class Store:
                 devices[Topic(site, device)] = device_id
         return sites, devices
 
-    def write(self, batch: Sequence[Planned], *, also: Callable[[Connection, Settled], None] | None = None) -> Settled:
+    def write(
+        self,
+        batch: Sequence[Planned],
+        *,
+        also: Callable[[Connection, Settled], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Settled:
         """Commit a batch, and what `also` does in the same transaction; when this returns, all of it is on disk.
 
         Called again with the same batch after a lost connection, it first finds out whether the COMMIT of the last
         try arrived: then nothing is written twice and nothing is counted twice.
+
+        Parameters
+        ----------
+        meanwhile
+            Called while the database inserts the readings; must not use the connection and does not raise.
 
         Raises
         ------
@@ -140,7 +151,7 @@ class Store:
                 return doubt.settled
             self._doubt = None
         try:
-            doubt = self._write(connection, batch)
+            doubt = self._write(connection, batch, meanwhile)
             if also is not None:
                 also(connection, doubt.settled)
             self._doubt = doubt
@@ -172,7 +183,7 @@ class Store:
         ).fetchone()
         return found == (True,)
 
-    def _write(self, connection: Connection, batch: Sequence[Planned]) -> _Doubt:
+    def _write(self, connection: Connection, batch: Sequence[Planned], meanwhile: Callable[[], None] | None) -> _Doubt:
         queries = self._queries
         with connection.pipeline():
             connection.execute("begin")
@@ -182,10 +193,13 @@ class Store:
         received_at, transaction_id, message_ids = begun
         settled = Settled(received_at)
 
-        ended = self._store(connection, rows.readings(batch, message_ids), received_at)
+        ended = self._store(connection, rows.readings(batch, message_ids), received_at, meanwhile)
         place = 0
         for planned in batch:
-            account = settled.accounts.setdefault(planned.site_id or _UNDECLARED, Account())
+            site = planned.site_id or _UNDECLARED
+            account = settled.accounts.get(site)
+            if account is None:
+                account = settled.accounts[site] = Account()
             following = place + len(planned.readings)
             settled.outcomes.append(account.add(planned, ended[place:following]))
             place = following
@@ -207,14 +221,24 @@ class Store:
         except (TypeError, ValueError, OverflowError, struct.error, msgspec.MsgspecError) as error:
             raise UnstorableError(f"a value fits no column: {type(error).__name__}") from error
 
-    def _store(self, connection: Connection, staged: Sequence[rows.Row], received_at: datetime) -> list[Outcome]:
+    def _store(
+        self,
+        connection: Connection,
+        staged: Sequence[rows.Row],
+        received_at: datetime,
+        meanwhile: Callable[[], None] | None,
+    ) -> list[Outcome]:
         """Insert readings and say how each ended, in the order given."""
         outcomes = [Outcome.STORED] * len(staged)
         if not staged:
             return outcomes
         queries = self._queries
         self._copy(connection, "copy_staged", rows.READING_TYPES, staged)
-        cursor = connection.execute(queries["store"], {"received_at": received_at})
+        # A pipeline sends the statement and waits for its end only when it is left.
+        with connection.pipeline():
+            cursor = connection.execute(queries["store"], {"received_at": received_at})
+            if meanwhile is not None:
+                meanwhile()
         missing = len(staged) - cursor.rowcount
         if not missing:
             return outcomes
