@@ -1,4 +1,4 @@
-# make demo | test | check | install | lock | clean — each makes what it needs.
+# make demo | test | fault | bench | check | install | lock | clean — each makes what it needs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,12 +6,13 @@ RUN := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fault check docs lock clean
+.PHONY: help install demo test fault bench check docs lock clean
 
 help:
 	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
 	@echo "make test     all tests against real local servers"
 	@echo "make fault    the long fault runs: kill -9 under a load of 60,000 messages"
+	@echo "make bench    what it does a second, beside what the machine could do (make bench ARGS=a for one figure)"
 	@echo "make check    lint and types"
 	@echo "make install  the command, as .venv/bin/jcm-mrv"
 
@@ -25,6 +26,9 @@ test: $(VENV)/.dev
 
 fault: $(VENV)/.dev
 	@$(RUN) -m pytest -m long --timeout 1800 $(ARGS)
+
+bench: $(VENV)/.dev
+	@$(RUN) -m tests.bench $(ARGS)
 
 check: $(VENV)/.dev
 	@$(RUN) -m ruff check .

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     mqtt_publish_url: SecretStr | None = Field(
         default=None, description="MQTT broker and login that `replay` publishes with; unset: `JCM_MRV_MQTT_URL`"
     )
+    mqtt_ca_file: Path | None = Field(
+        default=None,
+        description="certificates (PEM) of the authorities that the broker's is signed by; unset: the machine's own",
+    )
     mqtt_version: Literal["3.1.1", "5"] = Field(default="5", description="MQTT protocol version of the collector")
     mqtt_client_id: str = Field(
         default="jcm-mrv-collector",

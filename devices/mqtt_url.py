@@ -1,6 +1,8 @@
 """Where a broker is and who logs in: `mqtt://user:password@host:port` and `mqtts://…`."""
 
+import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from devices.errors import BrokerUrlError
@@ -17,12 +19,30 @@ class BrokerAddress:
     tls: bool
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    """The authorities that may have signed the broker's certificate; None: those that the machine trusts."""
 
     def __str__(self) -> str:
         return f"{'mqtts' if self.tls else 'mqtt'}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
+    def tls_context(self) -> ssl.SSLContext:
+        """Give what checks the broker's certificate and its name.
 
-def parse(url: str) -> BrokerAddress:
+        Raises
+        ------
+        BrokerUrlError
+            The file of authorities cannot be read or holds no certificate.
+        """
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:
+            raise BrokerUrlError(
+                f"{self.ca_file} cannot be used as the broker's authority ({error.strerror or error}); "
+                "JCM_MRV_MQTT_CA_FILE names a file of certificates in PEM"
+            ) from error
+
+
+def parse(url: str, ca_file: Path | None = None) -> BrokerAddress:
     """Read a broker's URL; user and password are percent-decoded, the port defaults to 1883 or 8883 (TLS).
 
     Raises
@@ -54,4 +74,6 @@ def parse(url: str) -> BrokerAddress:
     password = unquote(parts.password) if parts.password is not None else None
     if password is not None and username is None:
         raise BrokerUrlError("the broker's URL gives a password without a user")
-    return BrokerAddress(parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "mqtts", username, password)
+    return BrokerAddress(
+        parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "mqtts", username, password, ca_file
+    )

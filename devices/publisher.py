@@ -89,7 +89,7 @@ class Publisher:
         if address.username is not None:
             self._client.username_pw_set(address.username, address.password)
         if address.tls:
-            self._client.tls_set()
+            self._client.tls_set_context(address.tls_context())
         self._client.on_connect = self._when_connected
         self._client.on_disconnect = self._when_disconnected
         self._client.on_publish = self._when_acknowledged

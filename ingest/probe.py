@@ -5,7 +5,6 @@ collector's own it would begin to send the queue, and a shared subscription woul
 Whether the broker has its queue on disk cannot be asked; only whether sessions outlive a connection.
 """
 
-import ssl
 import statistics
 import time
 from collections.abc import Callable
@@ -162,7 +161,7 @@ class _Client:
         )
         address = session.address
         if address.tls:
-            self._client.tls_set_context(ssl.create_default_context())
+            self._client.tls_set_context(address.tls_context())
         if address.username is not None:
             self._client.username_pw_set(address.username, address.password)
         self._client.on_connect = self._on_connect

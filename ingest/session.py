@@ -224,7 +224,7 @@ class Session:
             reconnect_on_failure=False,
         )
         if options.address.tls:
-            client.tls_set_context(ssl.create_default_context())
+            client.tls_set_context(options.address.tls_context())
         if options.address.username is not None:
             client.username_pw_set(options.address.username, options.address.password)
         client.on_connect = self._on_connect

@@ -174,6 +174,7 @@ class CollectorProcess:
     database: str
     client_id: str
     settings: dict[str, str] = field(default_factory=dict)
+    module: tuple[str, ...] = ("deploy.cli", "collect")
 
     def __post_init__(self) -> None:
         self.log = Path(tempfile.mkstemp(prefix="jcm-mrv-collect-", suffix=".log")[1])
@@ -190,7 +191,7 @@ class CollectorProcess:
         self.log.write_bytes(b"")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", "collect"], env=environment, stdout=log, stderr=log
+                [sys.executable, "-m", *self.module], env=environment, stdout=log, stderr=log
             )
         if connected:
             wait_until(lambda: "collector_started" in self.events() or self.ended(), 30, "the collector's start")

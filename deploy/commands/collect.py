@@ -27,7 +27,7 @@ def make_collector(settings: Settings, servers: Endpoints) -> Collector:
     """Put a collector together from the settings."""
     return Collector(
         SessionOptions(
-            address=parse(servers.mqtt_url),
+            address=parse(servers.mqtt_url, settings.mqtt_ca_file),
             client_id=settings.mqtt_client_id,
             version=settings.mqtt_version,
             window=settings.mqtt_window,

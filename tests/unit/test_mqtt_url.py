@@ -87,3 +87,14 @@ def test_a_wrong_topic_still_tells_its_site():
 def test_an_id_that_cannot_stand_in_a_topic_is_refused(name):
     with pytest.raises(ValueError, match="cannot stand in a topic"):
         topics.readings("site", name)
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), ("no certificate", "CERTIFICATE|PEM|SSL")])
+def test_a_file_of_authorities_that_is_none_is_said_in_one_line(tmp_path, content, said):
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(BrokerUrlError, match=said) as raised:
+        parse("mqtts://host", file).tls_context()
+    assert "JCM_MRV_MQTT_CA_FILE" in str(raised.value)
+    assert "\n" not in str(raised.value)
