@@ -451,11 +451,16 @@ class Session:
         self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
         for reason in reasons:
-            if reason.is_failure or (reason.value == 0 and not self._options.accept_qos_0):
-                said = str(reason) if reason.is_failure else "granted without acknowledgement (QoS 0)"
+            if reason.is_failure:
                 raise SubscriptionRefusedError(
                     f"the broker {self._options.address} refuses the subscription {self._options.subscription} "
-                    f"({said}); give the collector's login read access to it"
+                    f"({reason}); give the collector's login read access to it"
+                )
+            if reason.value == 0 and not self._options.accept_qos_0:
+                raise SubscriptionRefusedError(
+                    f"the broker {self._options.address} grants the subscription {self._options.subscription} only "
+                    "without acknowledgement (QoS 0), which loses what is in flight with a crash; "
+                    "let it grant QoS 1, or accept it with JCM_MRV_ACCEPT_RISKS=qos_0"
                 )
         self._subscribed = True
         self._backoff.reset()
