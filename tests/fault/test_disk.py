@@ -6,12 +6,13 @@ import time
 
 import pytest
 
-from tests.fault.test_faults import LENGTHS, assert_held
+from tests.fault.test_faults import assert_held
 from tests.fault.world import Result, Servers, World, small_disk
 from tests.harness import wait_until
 
 DISK_MB = 300
 ROOM_BYTES = 1_000_000
+LENGTHS = [pytest.param(False, id="short"), pytest.param(True, id="long", marks=pytest.mark.long)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can only be mounted as root")

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fault.world import Result, Servers, World
+from tests.fault.world import SITES, Result, Servers, World
 
-SHORT = 6_000
+SHORT = 16_000
 _Fault = Callable[[World, random.Random, bool], None]
 
 
@@ -43,6 +43,15 @@ def broker_killed(world: World, chance: random.Random, long: bool) -> None:
     world.servers.kill_mosquitto()
     time.sleep(chance.uniform(0, 3 if long else 0.3))
     world.servers.start()
+
+
+def broker_killed_over_a_queue(world: World, chance: random.Random, long: bool) -> None:
+    """The broker holds what nobody has taken, and dies between two snapshots of it."""
+    world.collector.kill()
+    time.sleep(chance.uniform(0, 8 if long else 1))
+    world.servers.kill_mosquitto()
+    world.servers.start()
+    world.collector.start()
 
 
 def sessions_lost(world: World, chance: random.Random, long: bool) -> None:
@@ -80,18 +89,18 @@ def everything_killed(world: World, chance: random.Random, long: bool) -> None:
     world.collector.start()
 
 
-KINDS: dict[str, tuple[_Fault, int, int]] = {
-    # fault, hits in a short run, hits in a long one
-    "collector killed": (collector_killed, 2, 8),
-    "database killed": (database_killed, 1, 6),
-    "database stopped": (database_stopped, 1, 1),
-    "broker killed": (broker_killed, 1, 6),
-    "sessions lost": (sessions_lost, 1, 3),
-    "database black hole": (database_black_hole, 1, 2),
-    "broker black hole": (broker_black_hole, 1, 2),
-    "everything killed": (everything_killed, 1, 4),
+KINDS: dict[str, tuple[_Fault, int]] = {
+    # fault, hits in a long run
+    "collector killed": (collector_killed, 8),
+    "database killed": (database_killed, 6),
+    "database stopped": (database_stopped, 1),
+    "broker killed": (broker_killed, 4),
+    "broker killed over a queue": (broker_killed_over_a_queue, 4),
+    "sessions lost": (sessions_lost, 3),
+    "database black hole": (database_black_hole, 1),
+    "broker black hole": (broker_black_hole, 1),
+    "everything killed": (everything_killed, 4),
 }
-LENGTHS = [pytest.param(False, id="short"), pytest.param(True, id="long", marks=pytest.mark.long)]
 
 
 def assert_held(result: Result, readings: int) -> None:
@@ -100,28 +109,42 @@ def assert_held(result: Result, readings: int) -> None:
     assert result.balanced, result
 
 
-@pytest.mark.parametrize("long", LENGTHS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_fault_loses_nothing_and_repeats_nothing(
-    fault_servers: Servers, results: list[Result], seed: int, long_readings: int, kind: str, long: bool
-) -> None:
-    fault, short_hits, long_hits = KINDS[kind]
-    hits = long_hits if long else short_hits
-    readings = long_readings // 20 if long else SHORT
-    chance = random.Random(f"{seed} {kind}")
-    world = World(fault_servers, readings, seed, rate=2500)
+def _run(
+    servers: Servers, results: list[Result], kind: str, seed: int, readings: int, rate: float,
+    faults: list[_Fault], chance: random.Random, *, long: bool,
+) -> None:  # fmt: skip
+    world = World(servers, readings // SITES * SITES, seed, rate=rate)
     try:
         world.begin()
-        for part in sorted(chance.uniform(0.05, 0.95) for _ in range(hits)):
+        for part, fault in zip(sorted(chance.uniform(0.02, 0.95) for _ in faults), faults, strict=True):
             world.reach(part)
+            print(f"{part:.0%}: {fault.__name__}")
             fault(world, chance, long)
             world.hits += 1
         world.settle()
         result = world.account(kind)
         results.append(result)
-        assert_held(result, readings)
+        assert_held(result, world.plan.readings)
     finally:
         world.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_loses_nothing_and_repeats_nothing(
+    fault_servers: Servers, results: list[Result], seed: int, long_readings: int, kind: str
+) -> None:
+    fault, hits = KINDS[kind]
+    readings = long_readings // 20
+    chance = random.Random(f"{seed} {kind}")
+    _run(fault_servers, results, kind, seed, readings, 2500, [fault] * hits, chance, long=True)
+
+
+def test_one_fault_of_each_kind_in_random_order(fault_servers: Servers, results: list[Result], seed: int) -> None:
+    chance = random.Random(f"{seed} short")
+    faults = [fault for fault, _ in KINDS.values()]
+    chance.shuffle(faults)
+    _run(fault_servers, results, "one of each, short", seed, SHORT, 1200, faults, chance, long=False)
 
 
 @pytest.mark.long
@@ -130,21 +153,10 @@ def test_faults_of_all_kinds_in_random_order_lose_nothing_and_repeat_nothing(
     fault_servers: Servers, results: list[Result], seed: int, long_readings: int
 ) -> None:
     chance = random.Random(f"{seed} all")
-    # Each kind is hit at least once, the quick ones more often.
-    faults = [fault for fault, _, _ in KINDS.values() if fault is not database_stopped]
-    faults += chance.choices([collector_killed, database_killed, broker_killed, everything_killed], k=13)
+    # Each kind but the longest is hit, the quick ones more often.
+    faults = [fault for fault, _ in KINDS.values() if fault is not database_stopped]
+    quick = [collector_killed, database_killed, broker_killed, broker_killed_over_a_queue, everything_killed]
+    faults += chance.choices(quick, k=12)
     chance.shuffle(faults)
     readings = long_readings - len(KINDS) * (long_readings // 20)
-    world = World(fault_servers, readings, seed, rate=3000)
-    try:
-        world.begin()
-        for part, fault in zip(sorted(chance.uniform(0.02, 0.97) for _ in faults), faults, strict=True):
-            world.reach(part)
-            fault(world, chance, True)
-            world.hits += 1
-        world.settle()
-        result = world.account("all kinds in random order")
-        results.append(result)
-        assert_held(result, readings)
-    finally:
-        world.close()
+    _run(fault_servers, results, "all in random order", seed, readings, 3000, faults, chance, long=True)

@@ -81,7 +81,7 @@ class Servers:
         return url
 
     def linked_database(self, url: str) -> str:
-        """The same database through the link; a dead connection is given up after 3 s, not 30."""
+        """The same database through the link."""
         parts = urlsplit(url)
         account = parts.netloc.rpartition("@")[0]
         return parts._replace(netloc=f"{account}@127.0.0.1:{self.database_link.port}").geturl()
