@@ -1,17 +1,33 @@
 """The self-check asks a real broker and a real database, and leaves nothing behind."""
 
+import os
+import socket
+import subprocess
 import uuid
+from contextlib import contextmanager
 
 import paho.mqtt.client as mqtt
 import psycopg
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from devices import mqtt_url
+from deploy.local.packages import find_packages
+from devices import mqtt_url, topics
 from ingest import probe
 from ingest.self_check import judge
 from sql.connection import Role, connect
-from tests.harness import CollectorProcess, declare, forget_session, one, session_options, wait_until
+from tests.harness import (
+    CollectorProcess,
+    Message,
+    collecting,
+    declare,
+    forget_session,
+    numbered,
+    one,
+    publish,
+    session_options,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -111,3 +127,73 @@ def test_a_database_that_answers_before_it_flushed_is_refused_unless_that_is_acc
         assert process.wait() == 0
     finally:
         process.close()
+
+
+@contextmanager
+def broker_with(broker, tmp_path, *lines):
+    """A Mosquitto without users, with settings of its own."""
+    executable = find_packages(broker.servers.packages).mosquitto
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    configuration = tmp_path / "mosquitto.conf"
+    configuration.write_text("\n".join([f"listener {port} 127.0.0.1", *lines, "allow_anonymous true", "user root"]))
+    environment = {"PATH": os.environ["PATH"], "OPENSSL_CONF": "/dev/null"}
+    process = subprocess.Popen([executable, "-c", configuration], env=environment, stderr=subprocess.DEVNULL)
+
+    def listens():
+        with socket.socket() as probing:
+            return probing.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(listens)
+        yield f"mqtt://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_a_broker_that_hands_over_without_acknowledgement_is_refused_unless_that_is_accepted_by_name(
+    broker, database, client_id, tmp_path
+):
+    declare(database, "self-a", ["inv-1"])
+    with broker_with(broker, tmp_path, "max_qos 0") as url:
+        process = CollectorProcess(url, database, client_id)
+        try:
+            process.start(connected=False)
+            assert process.wait() == 1
+            assert "this would lose data: qos_0: " in process.log.read_text()
+            process.settings = {"JCM_MRV_ACCEPT_RISKS": "qos_0"}
+            process.start()
+            publish(url, [Message(sent.topic, sent.payload, qos=0) for sent in numbered("self-a", "inv-1", range(10))])
+            wait_until(lambda: one(database, "select count(*) from reading") == 10)
+            process.send()
+            assert process.wait() == 0
+        finally:
+            process.close()
+
+
+@pytest.mark.parametrize(("version", "window"), [("3.1.1", 20), ("5", 4000)])
+def test_the_window_that_is_told_is_the_one_that_the_broker_goes_by(
+    broker, database, client_id, tmp_path, version, window
+):
+    """Hold back every acknowledgement and count what Mosquitto sends."""
+    declare(database, "self-a", ["inv-1"])
+    with broker_with(broker, tmp_path, "max_inflight_messages 20", "max_queued_messages 100000") as url:
+        with connect(database, Role.COLLECTOR) as connection:
+            options = session_options(url, client_id, version=version)
+            facts = probe.gather(options, connection, batch_messages=1000, batch_linger_ms=50)
+        assert facts.broker.window == 20
+        assert judge(facts).window == window
+        with collecting(url, database, client_id, version=version, topic_filter=topics.FILTER) as collector:
+            name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+            with psycopg.connect(psycopg.conninfo.make_conninfo(database, dbname="postgres"), autocommit=True) as other:
+                other.execute(f"alter database {name} allow_connections false")
+                other.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = %s and usename = session_user", [name]
+                )  # fmt: skip
+                publish(url, numbered("self-a", "inv-1", range(window + 100)))
+                wait_until(lambda: collector.session.received >= window)
+                assert collector.session.received == window
+                other.execute(f"alter database {name} allow_connections true")
+            wait_until(lambda: one(database, "select count(*) from reading") == window + 100)
