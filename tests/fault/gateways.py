@@ -44,7 +44,7 @@ class Plan:
     rate: float
     """Of all gateways together, readings a second."""
     careful: bool = True
-    resend_s: float = 15.0
+    resend_s: float = 10.0
     keep_s: float = 1800.0
     window: int = 200
     seed: int = 0

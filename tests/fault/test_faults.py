@@ -13,7 +13,7 @@ import pytest
 
 from tests.fault.world import SITES, Result, Servers, World
 
-SHORT = 16_000
+SHORT = 9_000
 _Fault = Callable[[World, random.Random, bool], None]
 
 
