@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from math import isfinite
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from devices.points import POINTS, REGISTER_LIMIT_WH
-from devices.reading import Decoded, Reading, Rejection
+from devices.reading import Decoded, Reading, Rejection, in_columns
 
 ELEMENT_LIMIT = 10_000
 """Most elements in one payload: a megabyte of `[1,1,…]` would make half a million lines of quarantine."""
@@ -62,6 +62,32 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
 
 _decoder = msgspec.json.Decoder(_Element | list[_Element])
 
+# What nearly every payload is: points of ours only, all of them good. msgspec then checks names, types, registers and
+# seq by itself and gives the columns in their order: 2.2 µs a reading of five points instead of 4.4. Whatever it
+# refuses is read again by the code below, which says why and costs no other element.
+_Plain = msgspec.defstruct(
+    "_Plain",
+    [
+        (point.name, Annotated[float, msgspec.Meta(ge=0, le=REGISTER_LIMIT_WH)] | None if point.register
+         else float | None, None)
+        for point in POINTS.values()
+    ],
+    forbid_unknown_fields=True,
+    gc=False,
+)  # fmt: skip
+_Seq = Annotated[int, msgspec.Meta(ge=_SEQ_RANGE[0], le=_SEQ_RANGE[-1])]
+
+
+class _PlainElement(msgspec.Struct, gc=False):
+    ts: datetime | int | float
+    points: _Plain  # type: ignore[valid-type]
+    seq: _Seq | None = None
+
+
+_plain_decoder = msgspec.json.Decoder(_PlainElement | list[_PlainElement])
+_NOTHING = (None,) * len(POINTS)
+_columns = msgspec.structs.astuple
+
 
 def decode(payload: bytes, *, latest: datetime, limit_bytes: int = 1_048_576) -> Decoded:
     """Turn a payload into readings and rejections; every element becomes exactly one of them.
@@ -99,11 +125,9 @@ def _elements(payload: bytes, limit_bytes: int) -> list[Any]:
     if len(payload) > limit_bytes:
         raise _Refused(Reason.PAYLOAD_TOO_LARGE, f"{len(payload)} bytes; at most {limit_bytes} are decoded")
     try:
-        decoded: Any = _decoder.decode(payload)
-    except msgspec.DecodeError as error:
-        if not payload.strip():
-            raise _Refused(Reason.PAYLOAD_EMPTY, "the payload is empty") from None
-        decoded = _tolerant(payload, error)
+        decoded: Any = _plain_decoder.decode(payload)
+    except msgspec.DecodeError:
+        decoded = _any_shape(payload)
     if not isinstance(decoded, list):
         return [decoded]
     if not decoded:
@@ -111,6 +135,15 @@ def _elements(payload: bytes, limit_bytes: int) -> list[Any]:
     if len(decoded) > ELEMENT_LIMIT:
         raise _Refused(Reason.PAYLOAD_TOO_LARGE, f"{len(decoded)} elements; at most {ELEMENT_LIMIT} are decoded")
     return decoded
+
+
+def _any_shape(payload: bytes) -> Any:
+    try:
+        return _decoder.decode(payload)
+    except msgspec.DecodeError as error:
+        if not payload.strip():
+            raise _Refused(Reason.PAYLOAD_EMPTY, "the payload is empty") from None
+        return _tolerant(payload, error)
 
 
 def _tolerant(payload: bytes, error: msgspec.DecodeError) -> Any:
@@ -126,6 +159,12 @@ def _tolerant(payload: bytes, error: msgspec.DecodeError) -> Any:
 
 
 def _reading(element: Any, latest: datetime) -> Reading:
+    if type(element) is _PlainElement:
+        time = _time(element.ts, latest)
+        columns = _columns(element.points)
+        if columns == _NOTHING:
+            raise _Refused(Reason.NO_POINTS, "no points are given, or every one is null")
+        return Reading(time, columns, {}, element.seq)
     if type(element) is _Element:
         ts, seq, points = element.ts, element.seq, element.points
     elif isinstance(element, dict):
@@ -142,7 +181,7 @@ def _reading(element: Any, latest: datetime) -> Reading:
     values, extra = _values(points)
     if not values and not extra:
         raise _Refused(Reason.NO_POINTS, "every point is null")
-    return Reading(time, values, extra, seq)
+    return Reading(time, in_columns(values), extra, seq)
 
 
 def _time(ts: Any, latest: datetime) -> datetime:
@@ -157,7 +196,7 @@ def _time(ts: Any, latest: datetime) -> datetime:
         if isinstance(ts, datetime):
             if ts.tzinfo is None:
                 raise _Refused(Reason.TIME_NAIVE, "ts has no offset from UTC")
-            time = ts.astimezone(UTC)
+            time = ts if ts.tzinfo is UTC else ts.astimezone(UTC)
         elif type(ts) in {int, float}:
             time = _EPOCH + timedelta(milliseconds=ts)
         else:

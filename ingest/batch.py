@@ -135,10 +135,18 @@ def plan(
     limit_bytes
         Longer payloads are kept, but not decoded.
     """
-    return [_plan_one(message, registry, future_tolerance, limit_bytes) for message in messages]
+    planned = []
+    arrived_at, latest = None, datetime.min.replace(tzinfo=UTC)
+    for message in messages:
+        # Messages that were read from the socket together arrived together.
+        if message.arrived_at != arrived_at:
+            arrived_at = message.arrived_at
+            latest = datetime.fromtimestamp(arrived_at, UTC) + future_tolerance
+        planned.append(_plan_one(message, registry, latest, limit_bytes))
+    return planned
 
 
-def _plan_one(message: Received, registry: Registry, tolerance: timedelta, limit_bytes: int) -> Planned:
+def _plan_one(message: Received, registry: Registry, latest: datetime, limit_bytes: int) -> Planned:
     topic = registry.topic(message.topic)
     if topic is None:
         site = topics.site_of(message.topic)
@@ -153,7 +161,6 @@ def _plan_one(message: Received, registry: Registry, tolerance: timedelta, limit
         planned.rejections.append(Rejection(DEVICE_UNKNOWN, f"{what}; `jcm-mrv apply` declares it"))
         return planned
     try:
-        latest = datetime.fromtimestamp(message.arrived_at, UTC) + tolerance
         readings, rejections = native.decode(message.payload, latest=latest, limit_bytes=limit_bytes)
     except Exception as error:  # noqa: BLE001 - a fault of the decoder costs this message, never its neighbours
         readings, rejections = [], [Rejection(Reason.UNSTORABLE, f"the decoder failed by {type(error).__name__}")]

@@ -29,15 +29,12 @@ MESSAGE_TYPES = (
 QUARANTINE_TYPES = ("timestamptz", "int8", "int4", "text", "text", "text", "text")
 """Of the statement `copy_quarantine`."""
 
-_NAMES = tuple(POINTS)
-
 
 def readings(batch: Sequence[Planned], message_ids: Sequence[int]) -> list[Row]:
     """Make a row of every good reading of a batch, numbered by its place in it."""
     rows: list[Row] = []
     for planned, message_id in zip(batch, message_ids, strict=True):
         for element, reading in planned.readings:
-            get = reading.values.get
             rows.append(
                 (
                     len(rows),
@@ -46,7 +43,7 @@ def readings(batch: Sequence[Planned], message_ids: Sequence[int]) -> list[Row]:
                     message_id,
                     element,
                     reading.seq,
-                    *[get(name) for name in _NAMES],
+                    *reading.columns,
                     Jsonb(reading.extra, msgspec.json.encode) if reading.extra else None,
                 )
             )

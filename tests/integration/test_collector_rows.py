@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devices.points import POINTS
-from devices.reading import Reading, Rejection
+from devices.reading import Reading, Rejection, in_columns
 from ingest import rows
 from ingest.batch import Outcome, Planned
 from ingest.errors import UnstorableError
@@ -21,7 +21,9 @@ texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 readings = st.builds(
     Reading,
     ts=st.integers(-(10**15), 4 * 10**15).map(lambda us: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)),
-    values=st.dictionaries(st.sampled_from(sorted(POINTS)), st.floats(allow_nan=False, allow_infinity=False)),
+    columns=st.dictionaries(st.sampled_from(sorted(POINTS)), st.floats(allow_nan=False, allow_infinity=False)).map(
+        in_columns
+    ),
     extra=st.dictionaries(texts, st.floats(allow_nan=False, allow_infinity=False) | texts | st.booleans(), max_size=3),
     seq=st.none() | st.integers(-(2**63), 2**63 - 1),
 )
@@ -70,10 +72,11 @@ def _floats(extra):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seq": 2**63}, {"values": {"W": "x"}}, {"extra": {"x": "\ud800"}}, {"extra": {"x": object()}}]
+    "changes",
+    [{"seq": 2**63}, {"columns": in_columns({"W": "x"})}, {"extra": {"x": "\ud800"}}, {"extra": {"x": object()}}],
 )
 def test_what_fits_no_column_spoils_nothing_but_its_transaction(shared_database, changes):
-    reading = Reading(**({"ts": datetime.now(UTC), "values": {"W": 1.0}} | changes))
+    reading = Reading(**({"ts": datetime.now(UTC), "columns": in_columns({"W": 1.0})} | changes))
     store = Store(shared_database, "test")
     with pytest.raises((UnstorableError, psycopg.DataError)):
         store.write([planned([reading])])
@@ -85,7 +88,9 @@ def test_what_fits_no_column_spoils_nothing_but_its_transaction(shared_database,
 def test_messages_arrive_as_they_were(connection):
     at = datetime(2026, 11, 22, 7, 0, 0, 123456, UTC)
     batch = [
-        planned([Reading(at, {"W": 1.0})], payload=b"\0\xff", qos=0, retained=True, arrived_at=at.timestamp()),
+        planned(
+            [Reading(at, in_columns({"W": 1.0}))], payload=b"\0\xff", qos=0, retained=True, arrived_at=at.timestamp()
+        ),
         Planned(Received(1, 1, "jcm/v1/é", b"", 1, False, True, 0.5), None, None, [], [Rejection("r", "d", 0)]),
     ]
     given = rows.messages(batch, [1, 2], [Outcome.STORED, Outcome.QUARANTINED], received_at=at, collector="c")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from devices.native import Reason
 from devices.points import COLUMNS
-from devices.reading import Reading, Rejection
+from devices.reading import Reading, Rejection, in_columns
 from devices.topics import Topic
 from ingest import batch
 from ingest.batch import Account, Outcome, Planned, Registry, plan, unstorable
@@ -120,7 +120,7 @@ def test_what_cannot_be_stored_keeps_its_bytes_and_a_topic_that_can(registry):
     ],
 )
 def test_a_message_ends_as_the_worst_of_its_readings(outcomes, bad, expected):
-    reading = Reading(NOW, {"W": 1.0})
+    reading = Reading(NOW, in_columns({"W": 1.0}))
     planned = Planned(received(), "s", 7, [(0, reading)] * len(outcomes), [Rejection("x", "y", 0)] * bad)
     assert Account().add(planned, [Outcome(outcome) for outcome in outcomes]) == expected
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from devices.reading import Reading, Rejection
+from devices.reading import Reading, Rejection, in_columns
 from ingest import liveness
 from ingest.batch import Account, Outcome, Planned
 from ingest.inbox import Received
@@ -38,7 +38,7 @@ def message(arrived_at=None):
 
 
 def reading(minutes=0):
-    return Reading(AT + timedelta(minutes=minutes), {"W": 1.0})
+    return Reading(AT + timedelta(minutes=minutes), in_columns({"W": 1.0}))
 
 
 def settle(metrics, planned, ended, commit_s=0.02):

@@ -216,3 +216,20 @@ def test_any_bytes_are_decoded_or_refused(payload):
 )  # fmt: skip
 def test_what_is_published_is_what_is_read_bit_for_bit(points):
     assert reading(element(points=points)).values == points
+
+
+@given(
+    st.sampled_from(["2026-11-22T07:00:00Z", "2026-11-22T16:00:00.5+09:00", 1763800000000, 1763800000000.5, None, "x"]),
+    st.none() | st.integers(-(2**64), 2**64),
+    st.dictionaries(
+        st.sampled_from(sorted(POINTS)),
+        st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70) | st.just("1"),
+    ),
+)
+def test_the_fast_way_reads_what_the_tolerant_way_reads(ts, seq, points):
+    """A foreign point in a second element sends the whole payload the tolerant way."""
+    given = {"ts": ts, "seq": seq, "points": points}
+    fast, refused = one([given])
+    tolerant, refused_too = one([given, element(points={"foreign": 1.0})])
+    assert repr(tolerant[:-1]) == repr(fast)
+    assert [rejection.reason for rejection in refused_too] == [rejection.reason for rejection in refused]
