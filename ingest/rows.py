@@ -17,8 +17,11 @@ from ingest.batch import Outcome, Planned
 
 Row = tuple[Any, ...]
 
-READING_TYPES = ("int4", "int4", "timestamptz", "int8", "int4", "int8", *("float8" for _ in POINTS), "jsonb")
-"""Of `readings`: ordinal, device_id, ts, message_id, element, seq, the points in the table's order, extra."""
+READING_TYPES = ("int4", "timestamptz", "timestamptz", "int8", "int4", "int8", *("float8" for _ in POINTS), "jsonb")
+"""Of `readings`: device_id, ts, received_at, message_id, element, seq, the points in the table's order, extra."""
+
+STAGED_TYPES = (*READING_TYPES, "int4")
+"""Of `numbered`: as `READING_TYPES`, and the place in the batch."""
 
 MESSAGE_TYPES = (
     "timestamptz", "int8", "timestamptz", "text", "bytea", "bytea", "int2", "bool", "bool", "text", "text", "text",
@@ -30,24 +33,27 @@ QUARANTINE_TYPES = ("timestamptz", "int8", "int4", "text", "text", "text", "text
 """Of the statement `copy_quarantine`."""
 
 
-def readings(batch: Sequence[Planned], message_ids: Sequence[int]) -> list[Row]:
-    """Make a row of every good reading of a batch, numbered by its place in it."""
-    rows: list[Row] = []
-    for planned, message_id in zip(batch, message_ids, strict=True):
-        for element, reading in planned.readings:
-            rows.append(
-                (
-                    len(rows),
-                    planned.device_id,
-                    reading.ts,
-                    message_id,
-                    element,
-                    reading.seq,
-                    *reading.columns,
-                    Jsonb(reading.extra, msgspec.json.encode) if reading.extra else None,
-                )
-            )
-    return rows
+def readings(batch: Sequence[Planned], message_ids: Sequence[int], received_at: datetime) -> list[Row]:
+    """Make a row of every good reading of a batch, in its order."""
+    return [
+        (
+            planned.device_id,
+            reading.ts,
+            received_at,
+            message_id,
+            element,
+            reading.seq,
+            *reading.columns,
+            Jsonb(reading.extra, msgspec.json.encode) if reading.extra else None,
+        )
+        for planned, message_id in zip(batch, message_ids, strict=True)
+        for element, reading in planned.readings
+    ]
+
+
+def numbered(readings: Sequence[Row]) -> Iterator[Row]:
+    """Give each row its place in the batch."""
+    return ((*row, number) for number, row in enumerate(readings))
 
 
 def messages(

@@ -1,6 +1,8 @@
 """A batch in one transaction: readings, conflicts, messages, quarantine and account, or nothing of it."""
 
 import contextlib
+import itertools
+import operator
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,15 @@ from sql.named import load
 log = structlog.get_logger()
 
 _UNDECLARED = ""
+# In the order of the key, so that two collectors that are sent the same readings wait for each other and never in a
+# circle.
+_KEY = operator.itemgetter(0, 1)
+# A batch of 1,000 that is inserted in vain costs about 3 ms and leaves dead rows.
+_STAGED_MOST = 127
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -63,6 +74,9 @@ class Store:
         self._queries = load("ingest")
         self._connection: Connection | None = None
         self._doubt: _Doubt | None = None
+        self._staged_batches = 0
+        """How many batches are still to go over the staging table."""
+        self._staging = 0
 
     def open(self) -> Connection:
         """Give the connection, made anew when there is none.
@@ -123,7 +137,7 @@ class Store:
         batch: Sequence[Planned],
         *,
         also: Callable[[Connection, Settled], None] | None = None,
-        meanwhile: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] = _nothing,
     ) -> Settled:
         """Commit a batch, and what `also` does in the same transaction; when this returns, all of it is on disk.
 
@@ -183,17 +197,18 @@ class Store:
         ).fetchone()
         return found == (True,)
 
-    def _write(self, connection: Connection, batch: Sequence[Planned], meanwhile: Callable[[], None] | None) -> _Doubt:
+    def _write(self, connection: Connection, batch: Sequence[Planned], meanwhile: Callable[[], None]) -> _Doubt:
         queries = self._queries
         with connection.pipeline():
             connection.execute("begin")
             connection.execute(queries["lock_batch"])
             begun = connection.execute(queries["begin_batch"], {"messages": len(batch)}).fetchone()
         assert begun is not None  # noqa: S101 - a select without a table gives a row
-        received_at, transaction_id, message_ids = begun
+        received_at, transaction_id, blocks = begun
+        message_ids = list(itertools.chain.from_iterable(range(first, first + 1000) for first in blocks))[: len(batch)]
         settled = Settled(received_at)
 
-        ended = self._store(connection, rows.readings(batch, message_ids), received_at, meanwhile)
+        ended = self._store(connection, rows.readings(batch, message_ids, received_at), meanwhile)
         place = 0
         for planned in batch:
             site = planned.site_id or _UNDECLARED
@@ -212,38 +227,68 @@ class Store:
         self._account(connection, settled)
         return _Doubt(batch, settled, transaction_id, message_ids[0])
 
-    def _copy(self, connection: Connection, statement: str, types: Sequence[str], data: Iterable[rows.Row]) -> None:
+    def _copy(
+        self,
+        connection: Connection,
+        statement: str,
+        types: Sequence[str],
+        data: Iterable[rows.Row],
+        meanwhile: Callable[[], None] = _nothing,
+    ) -> None:
         try:
             with connection.cursor().copy(self._queries[statement]) as copy:
                 copy.set_types(types)
                 for row in data:
                     copy.write_row(row)
+                meanwhile()
         except (TypeError, ValueError, OverflowError, struct.error, msgspec.MsgspecError) as error:
             raise UnstorableError(f"a value fits no column: {type(error).__name__}") from error
 
     def _store(
-        self,
-        connection: Connection,
-        staged: Sequence[rows.Row],
-        received_at: datetime,
-        meanwhile: Callable[[], None] | None,
+        self, connection: Connection, readings: Sequence[rows.Row], meanwhile: Callable[[], None]
     ) -> list[Outcome]:
         """Insert readings and say how each ended, in the order given."""
-        outcomes = [Outcome.STORED] * len(staged)
-        if not staged:
-            return outcomes
+        if not readings:
+            return []
+        if self._staged_batches:
+            self._staged_batches -= 1
+        elif self._insert(connection, readings, meanwhile):
+            self._staging = 0
+            return [Outcome.STORED] * len(readings)
+        else:
+            self._staging = self._staged_batches = min(2 * self._staging + 1, _STAGED_MOST)
+        return self._insert_staged(connection, readings, meanwhile)
+
+    def _insert(self, connection: Connection, readings: Sequence[rows.Row], meanwhile: Callable[[], None]) -> bool:
+        """Insert readings of which none is there yet; False, and nothing of it, when one is.
+
+        COPY has no ON CONFLICT, but takes 1.8 µs a row where the way over a table of its own takes 5.5. A key that is
+        there is rare: after a loss of the connection, or from a device that repeats itself. Then everything is done
+        again the other way, and after each further time for twice as many batches at once.
+        """
+        connection.execute("savepoint readings")
+        try:
+            self._copy(connection, "copy_reading", rows.READING_TYPES, sorted(readings, key=_KEY), meanwhile)
+        except psycopg.errors.UniqueViolation:
+            connection.execute("rollback to savepoint readings")
+            return False
+        return True
+
+    def _insert_staged(
+        self, connection: Connection, readings: Sequence[rows.Row], meanwhile: Callable[[], None]
+    ) -> list[Outcome]:
         queries = self._queries
-        self._copy(connection, "copy_staged", rows.READING_TYPES, staged)
+        outcomes = [Outcome.STORED] * len(readings)
+        self._copy(connection, "copy_staged", rows.STAGED_TYPES, rows.numbered(readings))
         # A pipeline sends the statement and waits for its end only when it is left.
         with connection.pipeline():
-            cursor = connection.execute(queries["store"], {"received_at": received_at})
-            if meanwhile is not None:
-                meanwhile()
-        missing = len(staged) - cursor.rowcount
+            cursor = connection.execute(queries["store"])
+            meanwhile()
+        missing = len(readings) - cursor.rowcount
         if not missing:
             return outcomes
-        times = [row[2] for row in staged]
-        bounds = {"received_at": received_at, "first": min(times), "last": max(times)}
+        times = [row[1] for row in readings]
+        bounds = {"received_at": readings[0][2], "first": min(times), "last": max(times)}
         # Unprepared: the planner then sees the bounds and leaves out the chunks that lie outside.
         found = cursor.execute(queries["not_stored"], bounds, prepare=False).fetchall()
         if len(found) != missing:

@@ -16,9 +16,9 @@ select set_config('enable_hashjoin', 'off', false),
 
 -- name: create_staged
 create temporary table staged (
-    ordinal    integer not null,
     device_id  integer not null,
     ts         timestamptz not null,
+    received_at timestamptz not null,
     message_id bigint not null,
     element    integer not null,
     seq        bigint,
@@ -42,7 +42,8 @@ create temporary table staged (
     irradiance_global_w_m2 double precision,
     irradiance_plane_w_m2 double precision,
     state double precision,
-    extra jsonb
+    extra jsonb,
+    ordinal    integer not null
 ) on commit delete rows;
 
 -- name: take_lease
@@ -78,7 +79,18 @@ select greatest(
            (select max(received_until) + interval '1 microsecond' from period_revision)
        ) as received_at,
        pg_current_xact_id()::text as transaction_id,
-       array(select nextval('message_id_seq') from generate_series(1, %(messages)s)) as message_ids;
+       -- Each is the first of a thousand (migration 0005).
+       array(select nextval('message_id_seq') from generate_series(1, (%(messages)s + 999) / 1000)) as message_ids;
+
+-- name: copy_reading
+copy reading (
+    device_id, ts, received_at, message_id, element, seq,
+    energy_exported_wh, energy_imported_wh, power_w, apparent_power_va, reactive_power_var, power_factor, current_a,
+    voltage_a_v, voltage_b_v, voltage_c_v, frequency_hz, dc_power_w, dc_voltage_v, dc_current_a,
+    cabinet_temperature_c, ambient_temperature_c, module_temperature_c, irradiance_global_w_m2,
+    irradiance_plane_w_m2, state,
+    extra
+) from stdin (format binary);
 
 -- name: copy_staged
 copy staged from stdin (format binary);
@@ -95,7 +107,7 @@ insert into reading (
     extra
 )
 select
-    device_id, ts, %(received_at)s, message_id, element, seq,
+    device_id, ts, received_at, message_id, element, seq,
     energy_exported_wh, energy_imported_wh, power_w, apparent_power_va, reactive_power_var, power_factor, current_a,
     voltage_a_v, voltage_b_v, voltage_c_v, frequency_hz, dc_power_w, dc_voltage_v, dc_current_a,
     cabinet_temperature_c, ambient_temperature_c, module_temperature_c, irradiance_global_w_m2,
@@ -130,7 +142,7 @@ order by s.ordinal;
 insert into reading_conflict (device_id, ts, received_at, message_id, element, stored, offered)
 select s.device_id, s.ts, %(received_at)s, s.message_id, s.element,
        jsonb_strip_nulls(to_jsonb(r) - array['device_id', 'ts']),
-       jsonb_strip_nulls(to_jsonb(s) - array['ordinal', 'device_id', 'ts', 'message_id', 'element'])
+       jsonb_strip_nulls(to_jsonb(s) - array['ordinal', 'device_id', 'ts', 'received_at', 'message_id', 'element'])
 from staged s
 join reading r on r.device_id = s.device_id and r.ts = s.ts
 where r.ts between %(first)s and %(last)s and s.ordinal = any(%(ordinals)s);

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from devices.points import COLUMNS
 from devices.topics import Topic
 from ingest import batch, rows
 from ingest.inbox import Received
+from sql.named import load as load_queries
 from tests.bench import load
 from tests.bench.drains import drain, median
 from tests.bench.figures import Figure, Sheet, say
@@ -21,11 +21,6 @@ from tests.bench.lab import Lab, place
 SIZE = 60
 DEVICES = 1000
 _MESSAGES_A_COMMIT = 1000
-_TYPES = ("int4", "timestamptz", "timestamptz", "int8", "int4", "int8", *rows.READING_TYPES[6:])
-_COPY = (
-    f"copy reading (device_id, ts, received_at, message_id, element, seq, {', '.join(COLUMNS)}, extra)"
-    " from stdin (format binary)"
-)
 
 
 def measure(lab: Lab, sheet: Sheet, *, count: int, rounds: int) -> None:
@@ -55,8 +50,7 @@ def _rows(count: int) -> list[tuple]:
         Received(1, 1, topic, payload, 1, False, False, now.timestamp())
         for topic, payload in load.arrays(count, DEVICES, SIZE)
     )
-    staged = rows.readings(batch.plan(received, registry), range(count))
-    return [(row[1], row[2], now, *row[3:]) for row in staged]
+    return rows.readings(batch.plan(received, registry), range(count), now)
 
 
 def _raw(lab: Lab, table: list[tuple]) -> float:
@@ -64,8 +58,8 @@ def _raw(lab: Lab, table: list[tuple]) -> float:
     with lab.database(DEVICES) as url, psycopg.connect(url) as connection:
         begun = time.monotonic()
         for first in range(0, len(table), step):
-            with connection.cursor().copy(_COPY) as copy:
-                copy.set_types(_TYPES)
+            with connection.cursor().copy(load_queries("ingest")["copy_reading"]) as copy:
+                copy.set_types(rows.READING_TYPES)
                 for row in table[first : first + step]:
                     copy.write_row(row)
             connection.commit()

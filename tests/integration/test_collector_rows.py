@@ -51,19 +51,20 @@ def copy_in(connection, statement, types, given):
 @given(st.lists(st.lists(readings, max_size=5), max_size=5))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 def test_readings_arrive_bit_for_bit(connection, batch):
-    given = rows.readings([planned(elements) for elements in batch], range(100, 100 + len(batch)))
+    at = datetime(2026, 11, 22, tzinfo=UTC)
+    given = rows.readings([planned(elements) for elements in batch], range(100, 100 + len(batch)), at)
     expected = []
     for number, elements in enumerate(batch):
         for element, reading in enumerate(elements):
             values = [reading.values.get(name) for name in POINTS]
             extra = dict(reading.extra) or None
-            expected.append((len(expected), 7, reading.ts, 100 + number, element, reading.seq, *values, extra))
+            expected.append((7, reading.ts, at, 100 + number, element, reading.seq, *values, extra, len(expected)))
     connection.execute("truncate staged")
-    copy_in(connection, "copy_staged", rows.READING_TYPES, given)
+    copy_in(connection, "copy_staged", rows.STAGED_TYPES, rows.numbered(given))
     found = connection.execute("select * from staged order by ordinal", binary=True).fetchall()
     # The bits of floats count, also of -0.0; a number in jsonb is a numeric, which has other digits for the same value.
-    assert repr([row[:-1] for row in found]) == repr([row[:-1] for row in expected])
-    assert [_floats(row[-1]) for row in found] == [row[-1] for row in expected]
+    assert repr([(*row[:-2], row[-1]) for row in found]) == repr([(*row[:-2], row[-1]) for row in expected])
+    assert [_floats(row[-2]) for row in found] == [row[-2] for row in expected]
 
 
 def _floats(extra):
@@ -106,3 +107,45 @@ def test_messages_arrive_as_they_were(connection):
         (at, 1, at, "jcm/v1/s/d/readings", b"\0\xff", first, 0, True, False, "c", "s", "stored", 1),
         (at, 2, early, "jcm/v1/é", b"", second, 1, False, True, "c", None, "quarantined", 1),
     ]
+
+
+def test_what_is_there_already_goes_another_way_for_ever_more_batches(shared_database):
+    at = datetime(2025, 3, 1, tzinfo=UTC)
+    store = Store(shared_database, "twice")
+
+    def write(*seconds, w=1.0):
+        readings = [Reading(at + timedelta(seconds=second), in_columns({"W": w})) for second in seconds]
+        return store.write([planned([reading]) for reading in readings]).outcomes
+
+    stored, duplicate, conflict = Outcome.STORED, Outcome.DUPLICATE, Outcome.CONFLICT
+    assert write(1, 2) == [stored, stored]
+    assert write(2, 3) == [duplicate, stored]
+    assert write(4, 4) == [stored, duplicate]
+    assert write(5) == [stored]
+    assert store._staged_batches == 0
+    assert write(5, 6, 6, w=2.0) == [conflict, stored, duplicate]
+    assert store._staged_batches == store._staging == 1
+    assert write(7) == [stored]
+    assert write(1) == [duplicate]
+    assert store._staged_batches == 3
+    store.close()
+    with psycopg.connect(shared_database) as connection:
+        found = connection.execute(
+            "select count(*), count(distinct message_id) from reading where device_id = 7 and ts between %s and %s",
+            [at, at + timedelta(minutes=1)],
+        ).fetchone()
+    assert found == (7, 7)
+
+
+def test_more_messages_than_a_block_of_ids_have_each_its_own(shared_database):
+    store = Store(shared_database, "blocks")
+    batch = [planned([], topic=f"jcm/v1/s/d/{number}") for number in range(2001)]
+    for one in batch:
+        one.rejections.append(Rejection("unstorable", "why"))
+    store.write(batch)
+    store.close()
+    with psycopg.connect(shared_database) as connection:
+        found = connection.execute(
+            "select topic from message where collector = 'blocks' group by message_id, topic order by message_id"
+        ).fetchall()
+    assert found == [(one.received.topic,) for one in batch]
