@@ -12,6 +12,7 @@ import psycopg
 import structlog
 
 from devices.native import Reason
+from devices.topics import Topic
 from ingest import batch, liveness, probe, self_check
 from ingest.backoff import Backoff
 from ingest.batch import Outcome, Planned, Registry
@@ -159,6 +160,7 @@ class Collector:
                     return
                 self._pulse.database_is(up=True)
                 self._check_setup()
+                self._learn(self._store.declared())
             self._session.start()
             options = self._session_options
             log.info("collector_started", client_id=options.client_id, subscription=options.subscription)
@@ -248,9 +250,13 @@ class Collector:
         unknown = self._registry.unknown(messages)
         if unknown:
             with self._pulse.at_database():
-                sites, devices = self._store.look_up(unknown)
-            self._registry.learn(sites, devices.items())
+                found = self._store.look_up(unknown)
+            self._learn(found)
         return self._judge(messages)
+
+    def _learn(self, declared: tuple[set[str], dict[Topic, int]]) -> None:
+        sites, devices = declared
+        self._registry.learn(sites, devices.items())
 
     def _judge(self, messages: list[Received]) -> list[Planned]:
         return batch.plan(

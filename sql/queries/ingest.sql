@@ -61,6 +61,11 @@ select current_setting('fsync'), current_setting('synchronous_commit'), current_
 -- Into the WAL only: a commit that wrote nothing is not flushed, and one that has only a transaction id neither.
 select pg_logical_emit_message(true, 'jcm-mrv self check', '');
 
+-- name: declared
+select s.id, d.id, d.device_id
+from site s
+left join device d on d.site_id = s.id;
+
 -- name: look_up
 select s.id, d.id, d.device_id
 from unnest(%(sites)s::text[], %(devices)s::text[]) as asked (site, device)
