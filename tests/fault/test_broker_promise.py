@@ -32,7 +32,7 @@ def test_a_killed_broker_forgets_seconds_of_what_it_acknowledged_and_no_more(
             kills.append(world.servers.kill_mosquitto())
             world.hits += 1
             world.servers.start()
-            world.collector.start()
+            world.start_collector()
         world.settle()
         result = world.account("broker killed, careless gateways")
         lost = world.lost()

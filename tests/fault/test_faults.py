@@ -21,7 +21,7 @@ def collector_killed(world: World, chance: random.Random, long: bool) -> None:
     time.sleep(chance.uniform(0, 0.3))
     world.collector.kill()
     time.sleep(chance.uniform(0, 2 if long else 0.3))
-    world.collector.start()
+    world.start_collector()
 
 
 def database_killed(world: World, chance: random.Random, long: bool) -> None:
@@ -51,7 +51,7 @@ def broker_killed_over_a_queue(world: World, chance: random.Random, long: bool) 
     time.sleep(chance.uniform(0, 8 if long else 1))
     world.servers.kill_mosquitto()
     world.servers.start()
-    world.collector.start()
+    world.start_collector()
 
 
 def sessions_lost(world: World, chance: random.Random, long: bool) -> None:
@@ -86,7 +86,7 @@ def everything_killed(world: World, chance: random.Random, long: bool) -> None:
     for kill in kills:
         kill()
     world.servers.start()
-    world.collector.start()
+    world.start_collector()
 
 
 KINDS: dict[str, tuple[_Fault, int]] = {
