@@ -40,9 +40,9 @@ docs: $(VENV)/.run
 
 # Pinned and hashed; the index is the one this machine's pip is set up with.
 lock:
-	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile pyproject.toml --extra build --extra gateway --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --custom-compile-command "make lock" -q -o requirements/run.txt
-	uv pip compile pyproject.toml --extra build --extra test --extra check -c requirements/run.txt --universal \
+	uv pip compile pyproject.toml --extra build --extra gateway --extra test --extra check -c requirements/run.txt --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" -q -o requirements/dev.txt
 

@@ -107,13 +107,13 @@ def _read(content: _Table, key: str, model: type[_Part], problems: list[str]) ->
                 label = f"{key}[{index}]."
             # A misspelt key first: that another one is missing follows from it.
             errors = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-            said = [_said(dict(one), model, label) for one in errors]
+            said = [problem(dict(one), model, label) for one in errors]
             # A day that could not be placed is the fault of the site or its time zone, which is named already.
             problems += [line for line in said if line]
     return read
 
 
-def _said(error: dict[str, Any], model: type[BaseModel], label: str) -> str:
+def problem(error: dict[str, Any], model: type[BaseModel], label: str) -> str:
     """Put one of pydantic's errors into a line: where, what is wrong, what is expected."""
     *above, key = error["loc"]
     owner = model

@@ -32,3 +32,11 @@ class BrokerUrlError(DevicesError):
 
 class PublishError(DevicesError):
     """Readings cannot be published to the broker."""
+
+
+class PollError(DevicesError):
+    """A device on the site's bus does not answer, or not what was asked of it."""
+
+
+class SpoolError(DevicesError):
+    """The gateway's store of readings cannot be opened."""

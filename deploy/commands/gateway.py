@@ -1,0 +1,77 @@
+"""`jcm-mrv gateway`: the edge gateway, at the site."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deploy.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from devices.gateway.config import Configuration
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Read every device once, show what it says, publish nothing.")
+def gateway(file: Path, *, check: bool) -> None:
+    """Poll the devices that FILE names, keep their readings, publish them; until SIGTERM or Ctrl-C.
+
+    FILE is TOML; `docs/gateway.md` explains it. The broker's login comes from JCM_MRV_MQTT_PUBLISH_URL.
+    """
+    try:
+        from devices.gateway.config import load
+        from devices.gateway.gateway import Gateway
+    except ModuleNotFoundError as error:
+        if error.name not in {"pymodbus", "serial", "sunspec2"}:
+            raise
+        raise ConfigurationError(
+            f"the gateway needs {error.name}, which is not installed; `pip install 'jcm-mrv[gateway]'` brings it"
+        ) from None
+    configuration = load(file)
+    if check:
+        _check(configuration)
+        return
+    from deploy import logs
+    from deploy.settings import load_settings
+    from deploy.signals import on_end
+    from devices.mqtt_url import parse
+
+    settings = load_settings()
+    logs.configure(settings.log_format)
+    given = settings.mqtt_publish_url
+    url = given.get_secret_value() if given is not None else configuration.gateway.broker
+    if url is None:
+        raise ConfigurationError(
+            f"{file} names no broker; give it with its login in JCM_MRV_MQTT_PUBLISH_URL, or without one as `broker`"
+        )
+    address = parse(url, settings.mqtt_ca_file)
+    if address.tls:
+        # A file of authorities that cannot be read is said now, not at every attempt to connect.
+        address.tls_context()
+    made = Gateway(configuration, address, version=version("jcm-mrv"))
+    on_end(made.stop)
+    made.run()
+
+
+def _check(configuration: "Configuration") -> None:
+    from devices.errors import PollError
+    from devices.gateway.gateway import lines
+
+    failed = 0
+    for bus, pollers in lines(configuration):
+        for poller in pollers:
+            try:
+                points = poller.poll()
+            except PollError as error:
+                failed += 1
+                click.echo(f"{poller.device.id}: {error}")
+                continue
+            said = ", ".join(f"{name} {value}" for name, value in points.items()) or "answers, and gives no value"
+            click.echo(f"{poller.device.id}: {said}")
+        bus.close()
+    if failed:
+        raise ConfigurationError(
+            f"{failed} of {len(configuration.devices)} devices gave no reading; see that they are connected as declared"
+        )
