@@ -46,6 +46,8 @@ def results(request: pytest.FixtureRequest) -> list[Result]:
 def fault_servers() -> Iterator[Servers]:
     with exclusive("fault") as home:
         local = LocalServers(home / "fault", packages=home / "packages")
+        # What an interrupted run left may be in any state.
+        local.reset()
         local.start()
         servers = Servers(local)
         yield servers

@@ -64,8 +64,11 @@ def test_a_standby_takes_over_when_the_active_collector_is_killed_or_stopped(
         second.close()
 
 
+@pytest.mark.parametrize(
+    "told", [pytest.param(True, id="short"), pytest.param(False, id="long", marks=pytest.mark.long)]
+)
 def test_an_active_collector_that_loses_the_database_alone_leaves_the_session_to_its_standby(
-    world: World, results: list[Result]
+    world: World, results: list[Result], told: bool
 ) -> None:
     first = world.collector
     # The second one has a way of its own to the database.
@@ -77,14 +80,17 @@ def test_an_active_collector_that_loses_the_database_alone_leaves_the_session_to
         world.reach(0.2)
         world.servers.database_link.cut()
         world.hits += 1
-        # What the server does by itself after 30 s without an answer.
-        with psycopg.connect(world.url, autocommit=True) as connection:
-            connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s"
-                " and pid in (select pid from pg_locks where locktype = 'advisory' and granted)",
-                [f"jcm-mrv collect {first.client_id}"],
-            )
-        wait_until(lambda: "collector_started" in second.events(), 10)
+        cut = time.monotonic()
+        if told:
+            # What the server does by itself after 30 s without an answer.
+            with psycopg.connect(world.url, autocommit=True) as connection:
+                connection.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s"
+                    " and pid in (select pid from pg_locks where locktype = 'advisory' and granted)",
+                    [f"jcm-mrv collect {first.client_id}"],
+                )
+        wait_until(lambda: "collector_started" in second.events(), 10 if told else 60)
+        note = "" if told else f"taken over after {time.monotonic() - cut:.0f} s"
         wait_until(lambda: "broker_lost" in first.events(), 10)
         world.servers.database_link.mend(reset=True)
         wait_until(lambda: "lease_lost" in first.events(), 20)
@@ -98,6 +104,7 @@ def test_an_active_collector_that_loses_the_database_alone_leaves_the_session_to
         assert second.wait() == 0
         wait_until(lambda: first.events().count("broker_connected") == 2, 20)
         assert_all_once(world, results, "active of two cut off from the database")
+        results[-1].note = note
     finally:
         second.close()
 
