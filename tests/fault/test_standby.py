@@ -1,6 +1,8 @@
 """Several collectors: a hot standby with the same client id, and a group that shares the load."""
 
+import contextlib
 import signal
+import threading
 import time
 import uuid
 from contextlib import ExitStack
@@ -13,8 +15,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from devices import mqtt_url
+from ingest.store import Store
 from tests.fault.world import DEVICE, Result, Servers, World
-from tests.harness import CollectorProcess, Message, forget_session, publish, rows, wait_until
+from tests.harness import CollectorProcess, Message, forget_session, one, publish, rows, wait_until
 
 
 @pytest.fixture
@@ -207,3 +210,29 @@ def test_mosquitto_drops_the_queue_of_an_expired_member_of_a_group(fault_servers
         stack.callback(again.end)
         time.sleep(1)
         assert again.received == 0
+
+
+@pytest.mark.long
+def test_the_server_gives_up_a_connection_that_was_cut_off_while_it_answered(fault_servers: Servers) -> None:
+    """It sends no keep-alives while its answer waits for a TCP acknowledgement, and would hold the lease as long."""
+    fault_servers.start()
+    url = fault_servers.new_database()
+    store = Store(fault_servers.linked_database(url), "cut-off", alone=True)
+    connection = store.open()
+    answered = threading.Thread(target=_ask, args=(connection, "select pg_sleep(1)"))
+    answered.start()
+    time.sleep(0.3)
+    fault_servers.database_link.cut()
+    try:
+        wait_until(
+            lambda: one(url, "select count(*) from pg_locks where locktype = 'advisory' and granted") == 0, 45, "freed"
+        )
+    finally:
+        fault_servers.database_link.mend(reset=True)
+        answered.join(10)
+        store.close()
+
+
+def _ask(connection: psycopg.Connection, question: str) -> None:
+    with contextlib.suppress(psycopg.Error):
+        connection.execute(question)
