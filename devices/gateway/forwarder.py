@@ -122,7 +122,11 @@ class Forwarder:
         retry_s = _RETRY_S[0]
         while not self._ending.is_set():
             before = self.counts.acknowledged
-            self._one_connection()
+            try:
+                self._one_connection()
+            except Exception:
+                # Whatever it is, the devices are polled on, and what they say is kept.
+                log.exception("gateway_forwarder_fault")
             retry_s = _RETRY_S[0] if self.counts.acknowledged > before else min(retry_s * 2, _RETRY_S[1])
             # Not all gateways of a fleet at the same moment.
             self._ending.wait(retry_s * (0.5 + secrets.randbelow(1000) / 1000))

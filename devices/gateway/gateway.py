@@ -62,16 +62,17 @@ class Gateway:
         )
         self.tallies = {device.id: Tally() for device in configuration.devices}
         self._spool_errors = 0
+        self._dropped = self.spool.waiting().dropped
         self._ending = threading.Event()
 
     def run(self) -> None:
         """Work until `stop`."""
         given = self._configuration.gateway
         threads = [
-            threading.Thread(target=self._poll_line, args=(bus, pollers), name=f"jcm-mrv-poll-{bus.line}")
+            threading.Thread(target=self._poll_line, args=(bus, pollers), name=f"jcm-mrv-poll-{bus.line}", daemon=True)
             for bus, pollers in lines(self._configuration)
         ]
-        threads.append(threading.Thread(target=self.forwarder.run, name="jcm-mrv-forward"))
+        threads.append(threading.Thread(target=self.forwarder.run, name="jcm-mrv-forward", daemon=True))
         log.info("gateway_started", site=given.site, gateway=given.id, devices=len(self.tallies))
         for thread in threads:
             thread.start()
@@ -108,33 +109,47 @@ class Gateway:
         taken = now()
         try:
             points = one.poll()
+            if points:
+                self._keep(one.device.id, taken, points)
+            else:
+                tally.empty += 1
         except PollError as error:
             tally.errors += 1
             if not tally.failing:
-                tally.failing = True
                 log.warning("gateway_device_failing", device=one.device.id, reason=str(error))
-            return
-        if tally.failing:
+            tally.failing = True
+        except Exception:
+            # A device may answer what nobody thought of; the others are still to be asked.
+            tally.errors += 1
+            if not tally.failing:
+                log.exception("gateway_device_fault", device=one.device.id)
+            tally.failing = True
+        else:
+            if tally.failing:
+                log.info("gateway_device_back", device=one.device.id)
             tally.failing = False
-            log.info("gateway_device_back", device=one.device.id)
-        if not points:
-            tally.empty += 1
-            return
-        self._keep(one.device.id, taken, points)
 
     def _keep(self, device: str, taken: Instant, points: dict[str, float | str | bool]) -> None:
         try:
-            kept = self.spool.put(device, taken, points)
+            self.spool.put(device, taken, points)
         except sqlite3.Error as error:
-            self._spool_errors += 1
-            log.error("gateway_spool_failed", reason=str(error))  # noqa: TRY400 - a full disk is no fault in the code
-            return
-        if kept is None:
-            log.warning("gateway_reading_dropped", device=device)
+            self._spool_failed(error)
+
+    def _spool_failed(self, error: sqlite3.Error) -> None:
+        self._spool_errors += 1
+        log.error("gateway_spool_failed", reason=str(error))
 
     def _tell_health(self) -> None:
         taken = now()
-        waiting = self.spool.waiting()
+        try:
+            waiting = self.spool.waiting()
+        except sqlite3.Error as error:
+            self._spool_failed(error)
+            return
+        dropping = waiting.dropped > self._dropped
+        if dropping:
+            log.warning("gateway_readings_dropped", readings=waiting.dropped - self._dropped)
+            self._dropped = waiting.dropped
         failing = sorted(name for name, tally in self.tallies.items() if tally.failing)
         oldest_s = 0.0
         if waiting.oldest_ms is not None and taken.ts_ms is not None:
@@ -143,7 +158,7 @@ class Gateway:
             self._configuration.gateway.id,
             taken,
             {
-                "St": float(_FAULT if failing or self._spool_errors else _RUNNING),
+                "St": float(_FAULT if failing or dropping or self._spool_errors else _RUNNING),
                 "queued": float(waiting.readings),
                 "oldest_age_s": oldest_s,
                 "without_time": float(waiting.without_time),

@@ -94,4 +94,5 @@ def _value(one: Field, registers: Sequence[int]) -> float | None:
     known = POINTS.get(one.point)
     if raw == 0 and known is not None and known.register and not one.zero_is_value:
         return None
-    return float(Decimal(raw) * one.scale)
+    value = float(Decimal(raw) * one.scale)
+    return value if math.isfinite(value) else None

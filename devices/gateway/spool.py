@@ -82,7 +82,7 @@ class Spool:
         self._limit_pages = max(limit_bytes // _PAGE, 16)
         self._when_full = when_full
         try:
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
         except sqlite3.Error as error:
             raise SpoolError(_cannot(path, error)) from None
         try:

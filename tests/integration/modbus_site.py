@@ -1,13 +1,19 @@
-"""A site's bus: a real Modbus server with SunSpec devices that count, and can be told to misbehave."""
+"""A site's bus: a real Modbus server with SunSpec devices that count, and can be told to misbehave; a serial line."""
 
 import asyncio
+import os
+import select
 import threading
+import tty
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
+from pymodbus.framer import FramerType
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from tests.unit.test_gateway_sunspec import block
@@ -42,7 +48,7 @@ class Site:
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        devices = [self._device(unit) for unit in (1, 2, 3, 4, 5)] + [self._plain()]
+        devices = [self._device(unit) for unit in (1, 2, 3, 4, 5)] + [plain_meter()]
         self._server = ModbusTcpServer(devices, address=("127.0.0.1", self.port))
         await self._server.serve_forever(background=True)
         self.port = self._server.transport.sockets[0].getsockname()[1]
@@ -78,10 +84,73 @@ class Site:
 
         return SimDevice(unit, [SimData(BASE, values=registers, datatype=DataType.REGISTERS)], action=act)
 
-    def _plain(self) -> SimDevice:
-        # 230.5 V as float, 1234567 in 0.1 kWh with the lower word first, and a register that says "none".
-        return SimDevice(7, [
-            SimData(10, values=[0x4366, 0x8000], datatype=DataType.REGISTERS),
-            SimData(342, values=[1234567 & 0xFFFF, 1234567 >> 16], datatype=DataType.REGISTERS),
-            SimData(350, values=[0xFFFF], datatype=DataType.REGISTERS),
-        ])  # fmt: skip
+
+def plain_meter() -> SimDevice:
+    """Unit 7: 230.5 V as float, 1234567 in 0.1 kWh with the lower word first, and a register that says "none"."""
+    return SimDevice(7, [
+        SimData(10, values=[0x4366, 0x8000], datatype=DataType.REGISTERS),
+        SimData(342, values=[1234567 & 0xFFFF, 1234567 >> 16], datatype=DataType.REGISTERS),
+        SimData(350, values=[0xFFFF], datatype=DataType.REGISTERS),
+    ])  # fmt: skip
+
+
+@contextmanager
+def serial_line() -> Iterator[str]:
+    """A serial port with the plain meter at its other end: two pseudo-terminals, wired to each other."""
+    ends = [os.openpty(), os.openpty()]
+    masters = [master for master, _ in ends]
+    for end in ends:
+        for file in end:
+            tty.setraw(file)
+    ready, ended = threading.Event(), threading.Event()
+
+    def wire() -> None:
+        while not ended.is_set():
+            for file in select.select(masters, [], [], 0.05)[0]:
+                os.write(masters[masters.index(file) - 1], os.read(file, 1024))
+
+    async def serve() -> None:
+        server = ModbusSerialServer(plain_meter(), port=os.ttyname(ends[0][1]), baudrate=115200)
+        await server.serve_forever(background=True)
+        ready.set()
+        while not ended.is_set():
+            await asyncio.sleep(0.05)
+        await server.shutdown()
+
+    threads = [threading.Thread(target=wire), threading.Thread(target=lambda: asyncio.run(serve()))]
+    for thread in threads:
+        thread.start()
+    try:
+        assert ready.wait(10)
+        yield os.ttyname(ends[1][1])
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(10)
+        for end in ends:
+            for file in end:
+                os.close(file)
+
+
+@contextmanager
+def rtu_over_tcp() -> Iterator[int]:
+    """The plain meter behind a converter that passes RTU frames through; gives its port."""
+    ready, ended, port = threading.Event(), threading.Event(), []
+
+    async def serve() -> None:
+        server = ModbusTcpServer(plain_meter(), framer=FramerType.RTU, address=("127.0.0.1", 0))
+        await server.serve_forever(background=True)
+        port.append(server.transport.sockets[0].getsockname()[1])
+        ready.set()
+        while not ended.is_set():
+            await asyncio.sleep(0.05)
+        await server.shutdown()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield port[0]
+    finally:
+        ended.set()
+        thread.join(10)

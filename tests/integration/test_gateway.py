@@ -34,7 +34,7 @@ from devices.gateway.config import parse
 from devices.gateway.gateway import lines
 from tests.fault.link import Link
 from tests.harness import assert_balanced, collecting, declare, forget_session, rows, wait_until
-from tests.integration.modbus_site import START_WH, Site
+from tests.integration.modbus_site import START_WH, Site, rtu_over_tcp, serial_line
 
 STEPPED_CLOCK = Path(__file__).parents[1] / "fault" / "stepped_clock"
 PLAIN = """
@@ -345,6 +345,10 @@ def test_readings_from_before_the_clock_was_set_get_their_true_time(tmp_path, br
     began = time.time()
     with gateway(tmp_path, text, broker.site_url(site), **environment) as process:
         wait_until(lambda: bus.served[1] > 30)
+        # The machine runs on, the gateway is started again: what it finds in its store can still be dated.
+        assert process.end() == 0
+        process.start()
+        wait_until(lambda: process.events().count("gateway_broker_connected") == 2)
         time.sleep(0.5)
         assert ear.readings() == []
         set_at = time.time()
@@ -377,7 +381,7 @@ def test_the_gateway_tells_its_own_health(tmp_path, broker, bus, ears):
 
 
 @contextmanager
-def pollers(bus: Site, *devices: str) -> Iterator[list]:
+def pollers(*devices: str) -> Iterator[list]:
     configuration = parse(head("s", Path("unused")) + "".join(devices), "test.toml")
     made = lines(configuration)
     yield [one for _, on_line in made for one in on_line]
@@ -386,7 +390,7 @@ def pollers(bus: Site, *devices: str) -> Iterator[list]:
 
 
 def test_scale_factors_sentinels_and_failures_on_the_wire(bus):
-    with pollers(bus, device(bus.port, 1), device(bus.port, 5), device(bus.port, 7, "modbus", more=PLAIN)) as (
+    with pollers(device(bus.port, 1), device(bus.port, 5), device(bus.port, 7, "modbus", more=PLAIN)) as (
         inverter, meter, plain,
     ):  # fmt: skip
         first = inverter.poll()
@@ -404,9 +408,22 @@ def test_scale_factors_sentinels_and_failures_on_the_wire(bus):
         assert plain.poll() == {"PhVphA": 230.5, "TotWhImp": 123_456_700.0}
 
 
+def test_modbus_rtu_over_a_serial_line_and_over_tcp():
+    with serial_line() as port:
+        meter = device(0, 7, "modbus", more=PLAIN).replace('host = "127.0.0.1"\nport = 0', f'serial_port = "{port}"')
+        configuration = parse(
+            head("s", Path("unused")) + meter.replace("unit = 7", "unit = 7\nbaud_rate = 115200"), "f"
+        )
+        [(line, [poller])] = lines(configuration)
+        assert [poller.poll() for _ in range(3)] == [{"PhVphA": 230.5, "TotWhImp": 123_456_700.0}] * 3
+        line.close()
+    with rtu_over_tcp() as number, pollers(device(number, 7, "modbus", more=f'framing = "rtu"\n{PLAIN}')) as (meter,):
+        assert meter.poll() == {"PhVphA": 230.5, "TotWhImp": 123_456_700.0}
+
+
 def test_another_device_in_the_place_of_a_declared_one_gives_nothing(bus):
     with (
-        pollers(bus, device(bus.port, 1, more='serial_number = "SN-9"')) as (inverter,),
+        pollers(device(bus.port, 1, more='serial_number = "SN-9"')) as (inverter,),
         pytest.raises(PollError, match="SN-1, and SN-9 is declared"),
     ):
         inverter.poll()

@@ -40,6 +40,7 @@ def test_what_is_missing_is_not_there():
     assert one(field, words("i", 0x7FFFFFFF)) == {}
     assert one(Field("W", 0, "f32"), words("f", float("nan"))) == {}
     assert one(Field("W", 0, "f64"), words("d", float("inf"))) == {}
+    assert one(Field("W", 0, "f64", scale=Decimal(1000)), words("d", 1e307)) == {}
 
 
 def test_0_in_a_lifetime_register_is_no_reading_unless_declared():
@@ -51,6 +52,11 @@ def test_0_in_a_lifetime_register_is_no_reading_unless_declared():
 def test_only_what_touches_is_read_together():
     fields = [Field("W", 12, "f32"), Field("A", 0, "u16"), Field("Hz", 1, "f32"), Field("VA", 0, "u16", "input")]
     assert blocks(fields) == [Block("holding", 0, 3), Block("holding", 12, 2), Block("input", 0, 1)]
+
+
+def test_an_answer_holds_125_registers():
+    assert [block.count for block in blocks(Field(f"p{n}", n, "u16") for n in range(300))] == [125, 125, 50]
+    assert [block.count for block in blocks(Field(f"p{n}", 4 * n, "u64") for n in range(40))] == [124, 36]
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["u16", "f32", "u64"])), min_size=1, max_size=60))

@@ -80,21 +80,21 @@ def test_what_was_put_and_not_deleted_is_there_in_order_and_numbered(operations)
 
 @pytest.mark.parametrize("policy", ["drop-oldest", "drop-newest"])
 def test_at_the_bound_every_reading_given_up_is_counted_and_leaves_a_gap(tmp_path, policy):
-    with closing(spool(tmp_path, limit_bytes=100_000, when_full=policy)) as store:
-        for number in range(1500):
-            store.put("a", later(number), {"W": float(number), "text": "x" * 100})
+    with closing(spool(tmp_path, limit_bytes=65_536, when_full=policy)) as store:
+        for number in range(200):
+            store.put("a", later(number), {"W": float(number), "text": "x" * 1000})
         seqs = [kept.seq for kept in store.pending(0, BIG, "boot-1", 9999)]
         waiting = store.waiting()
-    assert waiting.readings + waiting.dropped == 1500
+    assert waiting.readings + waiting.dropped == 200
     assert waiting.dropped > 0
     size = len(seqs)
-    assert seqs == (list(range(1, size + 1)) if policy == "drop-newest" else list(range(1501 - size, 1501)))
-    assert (tmp_path / "spool.sqlite").stat().st_size <= 110_000
+    assert seqs == (list(range(1, size + 1)) if policy == "drop-newest" else list(range(201 - size, 201)))
+    assert (tmp_path / "spool.sqlite").stat().st_size <= 80_000
 
 
 def test_what_the_broker_has_goes_first_and_is_no_loss(tmp_path):
-    with closing(spool(tmp_path, limit_bytes=100_000, when_full="drop-newest")) as store:
-        while store.put("a", AT, {"text": "x" * 500}) is not None:
+    with closing(spool(tmp_path, limit_bytes=65_536, when_full="drop-newest")) as store:
+        while store.put("a", AT, {"text": "x" * 1000}) is not None:
             pass
         assert store.waiting().dropped == 1
         store.acknowledge(store.pending(0, BIG, "boot-1", 1)[0].id)
@@ -105,8 +105,8 @@ def test_what_the_broker_has_goes_first_and_is_no_loss(tmp_path):
 
 
 def test_after_a_doubt_nothing_goes_first(tmp_path):
-    with closing(spool(tmp_path, limit_bytes=100_000, when_full="drop-newest")) as store:
-        while store.put("a", AT, {"text": "x" * 500}) is not None:
+    with closing(spool(tmp_path, limit_bytes=65_536, when_full="drop-newest")) as store:
+        while store.put("a", AT, {"text": "x" * 1000}) is not None:
             pass
         for kept in store.pending(0, BIG, "boot-1", 40):
             store.acknowledge(kept.id)
