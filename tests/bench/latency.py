@@ -35,8 +35,10 @@ def measure(lab: Lab, sheet: Sheet, *, rate: float, seconds: float, rounds: int)
 def _once(lab: Lab, rate: float, count: int) -> dict[str, float]:
     client_id = f"bench-{uuid.uuid4().hex[:8]}"
     with lab.database(DEVICES) as url, collector(lab, url, client_id, module="tests.bench.timed") as process:
+        # Made beforehand: on few cores their making would be a load of its own.
+        messages = list(load.singles(count, DEVICES))
         process.start()
-        load.publish(lab.publisher_url, load.singles(count, DEVICES), rate=rate)
+        load.publish(lab.publisher_url, messages, rate=rate)
         with psycopg.connect(url, autocommit=True) as connection:
             wait_until(lambda: committed(connection)[0] >= count, 60)
         process.send()
