@@ -29,7 +29,9 @@ from sql.errors import DatabaseUnavailableError, StoreError
 log = structlog.get_logger()
 
 # A batch ends here, whatever the count says: a transaction of 1,000 payloads of a megabyte is no batch.
-_BATCH_BYTES = 8 * 1024 * 1024
+# Of arrays of 60 readings, 2 MiB are 15,000: 121,000 and 152,000 readings a second, where 8 MiB did 96,000 and 114,000,
+# and 0.5 MiB 78,000 and 85,000 (draining 480,000, twice each in turn).
+_BATCH_BYTES = 2 * 1024 * 1024
 _IDLE_S = 0.5
 _REPORT_S = 30.0
 # How long a collector that was told to stop goes on trying to reach a database that is away.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ingest.session import Session
 
-# Both threads go round twice a second; a batch of eight megabytes takes one or two.
+# Both threads go round twice a second; a batch of two megabytes takes less than a second.
 STUCK_S = 30.0
 
 
