@@ -45,6 +45,8 @@ lock:
 	uv pip compile pyproject.toml --extra build --extra gateway --extra test --extra check -c requirements/run.txt --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" -q -o requirements/dev.txt
+	uv pip compile requirements/gateway.in -c requirements/run.txt --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements/gateway.txt
 
 clean:
 	@test ! -x $(VENV)/bin/jcm-mrv || $(VENV)/bin/jcm-mrv local stop

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from devices.errors import DeclarationError
 from devices.gateway.config import parse
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
 [gateway]
 id = "gw-1"
@@ -135,3 +137,19 @@ def test_the_gateway_does_without_the_servers_libraries():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Poll the devices" in done.stdout
+
+
+def test_the_lean_list_names_all_that_the_gateway_imports():
+    code = (
+        "import sys\nfrom importlib.metadata import packages_distributions\n"
+        "import devices.gateway.gateway, deploy.cli, deploy.commands.gateway, deploy.logs, deploy.settings\n"
+        "known = packages_distributions()\n"
+        "print(*{known[name][0] for name in {module.split('.')[0] for module in sys.modules} if name in known})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    locked = (ROOT / "requirements" / "gateway.txt").read_text(encoding="utf-8")
+    listed = {line.partition("==")[0].replace("_", "-") for line in locked.splitlines() if "==" in line}
+    used = {name.lower().replace("_", "-") for name in done.stdout.split()}
+    assert {"paho-mqtt", "pymodbus", "pydantic"} < used
+    # Pip and the like are there for the start of any Python.
+    assert used - listed <= {"jcm-mrv", "setuptools", "pip"}
