@@ -155,7 +155,7 @@ def _mixed(
     faults = [fault for kind, (fault, _) in KINDS.items() if (kind in TO_BROKER) == (mix == "with the broker")]
     if long:
         faults = [fault for fault in faults if fault is not database_stopped]
-        faults += chance.choices(QUICK[mix], k=10)
+        faults += chance.choices(QUICK[mix], k=6 if mix == "with the broker" else 10)
     elif mix != "with the broker":
         # A kill that falls between two batches tells nothing.
         faults += [collector_killed] * 3
