@@ -10,7 +10,8 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -93,6 +94,8 @@ class Spool:
             # Two gateways on one store would both publish it, and number the same device twice.
             self._database.execute("pragma locking_mode=exclusive")
             self._database.executescript(f"begin immediate; {_SQL['schema']} commit;")
+            # Counted once: over a store of months that takes seconds.
+            self._count = int(self._one("count"))
         except sqlite3.Error as error:
             self._database.close()
             raise SpoolError(_cannot(path, error)) from None
@@ -116,7 +119,9 @@ class Spool:
             if self._full() and not self._make_room():
                 self._run("count_dropped", device)
                 return None
-            return int(self._one("put", device, seq, taken.ts_ms, taken.boot, taken.boot_ms, text))
+            place = int(self._one("put", device, seq, taken.ts_ms, taken.boot, taken.boot_ms, text))
+            self._count += 1
+            return place
 
     def pending(self, after: int, up_to: int, boot: str, limit: int) -> list[Kept]:
         """Read in the order of taking; what still waits for the clock is left out."""
@@ -141,7 +146,7 @@ class Spool:
     def delete(self, numbers: Sequence[int]) -> None:
         """Forget readings that the broker surely has."""
         with self._lock, self._transaction():
-            self._database.executemany(_SQL["delete"], [(number,) for number in numbers])
+            self._delete(numbers)
             self._acknowledged.difference_update(numbers)
 
     def date_held(self, at: Instant) -> int | None:
@@ -163,8 +168,10 @@ class Spool:
     def waiting(self) -> Waiting:
         """Count what is in the store."""
         with self._lock:
-            count, oldest_ms, without_time = self._rows("waiting")[0]
-            return Waiting(count, oldest_ms, without_time, int(self._one("dropped")))
+            oldest = self._rows("oldest_time")
+            return Waiting(
+                self._count, oldest[0][0] if oldest else None, int(self._one("count_held")), int(self._one("dropped"))
+            )
 
     def close(self) -> None:
         """Close the file; everything stays in it."""
@@ -173,24 +180,39 @@ class Spool:
 
     def _make_room(self) -> bool:
         if self._acknowledged:
-            self._database.executemany(_SQL["delete"], [(number,) for number in self._acknowledged])
+            self._delete(self._acknowledged)
             self._acknowledged.clear()
             if not self._full():
                 return True
         if self._when_full == "drop-newest":
             return False
-        for number, owner in self._rows("oldest", _DROP):
-            self._run("delete", number)
+        oldest = self._rows("oldest", _DROP)
+        self._delete([number for number, _ in oldest])
+        for _, owner in oldest:
             self._run("count_dropped", owner)
         return True
+
+    def _delete(self, numbers: Iterable[int]) -> None:
+        self._count -= self._database.executemany(_SQL["delete"], [(number,) for number in numbers]).rowcount
 
     def _full(self) -> bool:
         pages: int = self._database.execute("pragma page_count").fetchone()[0]
         free: int = self._database.execute("pragma freelist_count").fetchone()[0]
         return pages - free >= self._limit_pages
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._database)
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        before = self._count
+        self._database.execute("begin immediate")
+        try:
+            yield
+            self._database.execute("commit")
+        except BaseException:
+            # Also a commit fails, when the disk is full; nothing could be begun behind it.
+            self._count = before
+            if self._database.in_transaction:
+                self._database.execute("rollback")
+            raise
 
     def _run(self, name: str, *given: object) -> sqlite3.Cursor:
         return self._database.execute(_SQL[name], given)
@@ -200,20 +222,6 @@ class Spool:
 
     def _one(self, name: str, *given: object) -> Any:
         return self._run(name, *given).fetchall()[0][0]
-
-
-class _Transaction:
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._database.execute("begin immediate")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self._database.execute("commit")
-        elif self._database.in_transaction:
-            self._database.execute("rollback")
 
 
 def _cannot(path: Path, error: sqlite3.Error) -> str:

@@ -11,6 +11,8 @@ create table if not exists reading (
     boot_ms integer not null,
     points text not null
 ) strict;
+-- Looked into every second, and nearly always empty.
+create index if not exists held on reading (boot) where ts_ms is null;
 create table if not exists device (id text primary key, seq integer not null) strict;
 create table if not exists dropped (device text primary key, readings integer not null) strict;
 
@@ -46,5 +48,11 @@ select min(id) from reading where ts_ms is null and boot = ?;
 -- name: date_held
 update reading set ts_ms = ? - (? - boot_ms) where ts_ms is null and boot = ?;
 
--- name: waiting
-select count(*), min(ts_ms), count(*) filter (where ts_ms is null) from reading;
+-- name: count
+select count(*) from reading;
+
+-- name: oldest_time
+select ts_ms from reading order by id limit 1;
+
+-- name: count_held
+select count(*) from reading where ts_ms is null;

@@ -74,7 +74,7 @@ def test_what_was_put_and_not_deleted_is_there_in_order_and_numbered(operations)
                 store.close()
                 store = spool(Path(folder))
         assert [(kept.id, kept.device, kept.seq) for kept in store.pending(0, BIG, "boot-1", 99)] == expected
-        assert store.waiting().dropped == 0
+        assert (store.waiting().readings, store.waiting().dropped) == (len(expected), 0)
         store.close()
 
 
@@ -85,6 +85,7 @@ def test_at_the_bound_every_reading_given_up_is_counted_and_leaves_a_gap(tmp_pat
             store.put("a", later(number), {"W": float(number), "text": "x" * 1000})
         seqs = [kept.seq for kept in store.pending(0, BIG, "boot-1", 9999)]
         waiting = store.waiting()
+        assert waiting.readings == len(seqs)
     assert waiting.readings + waiting.dropped == 200
     assert waiting.dropped > 0
     size = len(seqs)
@@ -184,6 +185,32 @@ def test_a_file_that_is_no_store(tmp_path):
         spool(tmp_path)
     with pytest.raises(SpoolError, match="its folder"):
         spool(tmp_path / "none")
+
+
+def test_a_full_disk_costs_what_it_refused_and_nothing_else(tmp_path):
+    """The file system refuses to grow the files, as a full one does, and takes writes again later."""
+    code = (
+        "import resource, sqlite3, sys\nfrom pathlib import Path\n"
+        "from devices.gateway.spool import Spool\nfrom devices.gateway.clock import now\n"
+        f"store = Spool(Path({str(tmp_path / 'spool.sqlite')!r}), limit_bytes=10**7, when_full='drop-oldest')\n"
+        "put = lambda: store.put('a', now(), {'text': 'x' * 3000})\n"
+        "for number in range(5): put()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))\n"
+        "refused = 0\n"
+        "for number in range(50):\n"
+        "    try: put()\n"
+        "    except sqlite3.Error: refused += 1\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "for number in range(5): put()\n"
+        "print(refused, store.waiting().readings)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    refused, kept = map(int, done.stdout.split())
+    assert refused > 0
+    assert kept == 60 - refused
+    with closing(spool(tmp_path)) as store:
+        assert [one.seq for one in store.pending(0, BIG, now().boot, 99)] == list(range(1, kept + 1))
 
 
 def test_a_failed_put_keeps_nothing_and_takes_no_number(tmp_path):
