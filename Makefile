@@ -11,7 +11,7 @@ ARGS ?=
 help:
 	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
 	@echo "make test     all tests against real local servers"
-	@echo "make fault    every fault under 1,000,000 readings, 15 minutes (make fault ARGS='--seed 7' repeats a run)"
+	@echo "make fault    every fault under 1,000,000 readings, 20 minutes (make fault ARGS='--seed 7' repeats a run)"
 	@echo "make bench    what it does a second, beside what the machine could do (make bench ARGS=a for one figure)"
 	@echo "make check    lint and types"
 	@echo "make install  the command, as .venv/bin/jcm-mrv"
