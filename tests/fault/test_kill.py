@@ -49,6 +49,15 @@ def collector(fault_servers, database):
     forget_session(fault_servers.mqtt, process.client_id)
 
 
+def paced(messages, seconds):
+    """Spread messages over a time, so that a kill meets a load and not what is left of it."""
+    messages = list(messages)
+    for number, message in enumerate(messages):
+        if number % 100 == 0:
+            time.sleep(seconds * 100 / len(messages))
+        yield message
+
+
 @contextmanager
 def load(url, count):
     """Publish numbered messages from a thread; ends when the broker has acknowledged all."""
@@ -56,7 +65,7 @@ def load(url, count):
 
     def run():
         try:
-            publish(url, numbered(SITE, DEVICE, range(count)))
+            publish(url, paced(numbered(SITE, DEVICE, range(count)), seconds=3))
         except Exception as error:  # noqa: BLE001 - looked at below
             failed.append(error)
 
