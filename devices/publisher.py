@@ -35,8 +35,6 @@ class Counts:
 
     published: int = 0
     acknowledged: int = 0
-    without_subscriber: int = 0
-    """Acknowledged, but the broker had nobody to keep it for (MQTT 5 only): no collector will ever see it."""
 
 
 class Publisher:
@@ -244,13 +242,11 @@ class Publisher:
         self.counts.acknowledged += 1
         if self.counts.acknowledged == 1 and self._window > 1:
             self._free.release(self._window - 1)
-        if code.value == _NO_MATCHING_SUBSCRIBERS:
-            self.counts.without_subscriber += 1
-            if self._must_be_heard:
-                self._failure = PublishError(
-                    f"the broker at {self._address} keeps no message, because nobody subscribes to it; start "
-                    "`jcm-mrv collect` first: from then on the broker keeps a queue for it, also while it is away"
-                )
+        if self._must_be_heard and code.value == _NO_MATCHING_SUBSCRIBERS:
+            self._failure = PublishError(
+                f"the broker at {self._address} keeps no message, because nobody subscribes to it; start "
+                "`jcm-mrv collect` first: from then on the broker keeps a queue for it, also while it is away"
+            )
         self._free.release()
         if self.counts.acknowledged >= self.counts.published:
             self._all_acknowledged.set()
