@@ -42,3 +42,11 @@ class HealthServerError(DeployError):
 
 class OutputError(DeployError):
     """A file cannot be written."""
+
+
+class ProvisionError(DeployError):
+    """A site cannot be given what it needs to connect."""
+
+
+class AuthorityError(DeployError):
+    """The certificate authority cannot issue or revoke."""

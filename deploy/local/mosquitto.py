@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.errors import LocalServersError, ServerStartError
@@ -22,17 +22,22 @@ _LOG_LIMIT_BYTES = 10_000_000
 _ITERATIONS = 101
 
 ACCESS = f"""\
-# The collector reads every site's topics and the broker's own counters, of which dropped messages is one.
+# The collector reads what devices publish under names of their own as well, and the broker's own counters, of which
+# dropped messages is one. It may ask Sparkplug nodes to be born again, also behind a site's own broker.
 user {COLLECTOR}
-topic read jcm/#
+topic read #
 topic read $SYS/#
+topic write spBv1.0/+/NCMD/#
+topic write spBv1.0/STATE/#
+topic write jcm/v1/+/via/spBv1.0/+/NCMD/#
 
 # Recordings are replayed as any site.
 user {PUBLISHER}
 topic write jcm/v1/#
 
-# A site writes below its own name, whatever its payload claims.
+# A site writes below its own name, whatever its payload claims, and hears what its own Sparkplug nodes are asked.
 pattern write jcm/v1/%u/#
+pattern read jcm/v1/%u/via/spBv1.0/+/NCMD/#
 """
 
 
@@ -80,7 +85,7 @@ class Mosquitto:
         give(self._folder, self._user)
         self._rotate_log()
         write_private(self._configuration, self._text(state.mosquitto_port), self._user)
-        write_private(self._folder / "access", ACCESS, self._user)
+        write_private(self._folder / "access", access_file(state.site_filters), self._user)
         write_private(self._users, password_file(state.broker_users()), self._user)
         spawn(
             self._user,
@@ -117,14 +122,23 @@ class Mosquitto:
             raise ServerStartError(f"Mosquitto (process {pid}) does not end; its log is {self.log}")
         wait_until(lambda: not is_held(self._held), 5)
 
+    def refresh_access(self, state: State) -> None:
+        """Give a broker that an older version started the rights that this one grants."""
+        text = access_file(state.site_filters)
+        pid = self.pid()
+        if pid is not None and (self._folder / "access").read_text(encoding="utf-8") != text:
+            write_private(self._folder / "access", text, self._user)
+            send([pid], signal.SIGHUP)
+
     def reload_users(self, state: State, newest: str) -> None:
-        """Let the running broker know its users, and wait until the newest one can log in.
+        """Let the running broker know its users and their rights, and wait until the newest one can log in.
 
         Raises
         ------
         ServerStartError
             The user cannot log in after five seconds.
         """
+        write_private(self._folder / "access", access_file(state.site_filters), self._user)
         write_private(self._users, password_file(state.broker_users()), self._user)
         pid = self.pid()
         if pid is None:
@@ -183,6 +197,15 @@ log_type notice
 log_timestamp_format %Y-%m-%dT%H:%M:%S%z
 connection_messages true
 """
+
+
+def access_file(site_filters: Mapping[str, Sequence[str]]) -> str:
+    """Return Mosquitto's ACL: `ACCESS`, and the topics of their own that sites' devices write."""
+    own = (
+        f"\nuser {site}\n" + "".join(f"topic write {one}\n" for one in filters)
+        for site, filters in sorted(site_filters.items())
+    )
+    return ACCESS + "".join(own)
 
 
 def password_file(users: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,8 +208,13 @@ class LocalServers:
             "JCM_MRV_MQTT_PUBLISH_URL": f"mqtt://{PUBLISHER}:{state.publisher_password}@{broker}",
         }
 
-    def site_credentials(self, site_id: str) -> tuple[str, str]:
+    def site_credentials(self, site_id: str, filters: Sequence[str] | None = None) -> tuple[str, str]:
         """Return a site's broker user and password, making them where the site has none.
+
+        Parameters
+        ----------
+        filters
+            What its devices may write beside `jcm/v1/<site>/#`, from now on; None: as it was.
 
         Raises
         ------
@@ -217,10 +222,10 @@ class LocalServers:
             The servers were never started, or the site id cannot be a broker user.
         """
         state = self._known_state()
-        if site_id not in state.site_passwords:
+        if site_id not in state.site_passwords or filters is not None:
             with self._locked(QuietProgress()):
                 state = self._known_state()
-                if state.add_site(site_id):
+                if state.add_site(site_id, filters):
                     write_state(self._state_file, state)
                     self._servers()[1].reload_users(state, site_id)
         return site_id, state.site_passwords[site_id]
@@ -242,6 +247,7 @@ class LocalServers:
                 if postgres in launched:
                     postgres.prepare_database(state)
                 mosquitto.wait(state)
+                mosquitto.refresh_access(state)
             except ServerStartError as error:
                 # One that we found running may have been ending just then.
                 found_running = len(launched) < 2

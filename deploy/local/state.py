@@ -5,7 +5,7 @@ import random
 import re
 import secrets
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,28 +45,43 @@ class State(BaseModel):
     collector_password: str = Field(default_factory=_secret)
     publisher_password: str = Field(default_factory=_secret)
     site_passwords: dict[str, str] = Field(default_factory=dict)
+    # What a site's devices write beside `jcm/v1/<site>/#`. Left out while there is none: an older version reads it too.
+    site_filters: dict[str, list[str]] = Field(default_factory=dict, exclude_if=lambda filters: not filters)
 
     def broker_users(self) -> dict[str, str]:
         """Return the broker's users and their passwords."""
         return {COLLECTOR: self.collector_password, PUBLISHER: self.publisher_password, **self.site_passwords}
 
-    def add_site(self, site_id: str) -> bool:
-        """Give a site a broker user of its name; say whether it is new.
+    def add_site(self, site_id: str, filters: Sequence[str] | None = None) -> bool:
+        """Give a site a broker user of its name, and exactly these further topics to write; say whether that is new.
 
         Raises
         ------
         LocalServersError
             The name cannot be a user and a topic level, or is one of our own users'.
         """
-        if not _SITE_ID.fullmatch(site_id) or site_id in _OWN_USERS:
-            raise LocalServersError(
-                f"{site_id!r} cannot be a broker user; a site id has letters, digits, '.', '_', '-', is at most "
-                f"64 long and none of {', '.join(sorted(_OWN_USERS))}"
-            )
-        if site_id in self.site_passwords:
+        problem = user_problem(site_id)
+        if problem is not None:
+            raise LocalServersError(problem)
+        before = self.site_filters.get(site_id, [])
+        after = before if filters is None else list(filters)
+        if site_id in self.site_passwords and after == before:
             return False
-        self.site_passwords[site_id] = _secret()
+        self.site_passwords.setdefault(site_id, _secret())
+        self.site_filters.pop(site_id, None)
+        if after:
+            self.site_filters[site_id] = after
         return True
+
+
+def user_problem(site_id: str) -> str | None:
+    """Say why a site's id cannot be a broker user and the name of a certificate, or nothing when it can."""
+    if _SITE_ID.fullmatch(site_id) and site_id not in _OWN_USERS:
+        return None
+    return (
+        f"{site_id!r} cannot be a broker user; a site id has letters, digits, '.', '_', '-', is at most "
+        f"64 long and none of {', '.join(sorted(_OWN_USERS))}"
+    )
 
 
 def read_state(path: Path) -> State | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deploy.errors import LocalServersError
 from deploy.local import LocalServers, place, progress_for
-from deploy.local.mosquitto import ACCESS, password_file, password_hash
+from deploy.local.mosquitto import ACCESS, access_file, password_file, password_hash
 from deploy.local.packages import digest, find_packages
 from deploy.local.place import make_directory, reachable_directory, write_private
 from deploy.local.probe import connect_packet, mqtt_connack
@@ -72,11 +72,64 @@ def test_the_same_password_hashes_differently_for_two_users() -> None:
     assert len({line.partition(":")[2] for line in lines}) == 2
 
 
-def test_only_the_publisher_and_the_pattern_let_anybody_write() -> None:
-    rules = [line for line in ACCESS.splitlines() if line and not line.startswith("#")]
-    writes = [(rules[n - 1], rule) for n, rule in enumerate(rules) if "write" in rule or rule.startswith("pattern")]
-    assert [rule for _, rule in writes] == ["topic write jcm/v1/#", "pattern write jcm/v1/%u/#"]
-    assert writes[0][0] == "user publisher"
+def rules(text: str) -> list[tuple[str, str]]:
+    """Each line of an ACL with whom it is for."""
+    found, who = [], ""
+    for line in text.splitlines():
+        if line.startswith("user "):
+            who = line.removeprefix("user ")
+        elif line and not line.startswith("#"):
+            found.append(("", line) if line.startswith("pattern ") else (who, line))
+    return found
+
+
+def test_who_may_write_what_is_this_and_no_more() -> None:
+    asked = [
+        ("collector", "topic write spBv1.0/+/NCMD/#"),
+        ("collector", "topic write spBv1.0/STATE/#"),
+        ("collector", "topic write jcm/v1/+/via/spBv1.0/+/NCMD/#"),
+    ]
+    site = [("", "pattern write jcm/v1/%u/#")]
+    # "topic x" without "read" or "write" gives both.
+    found = [(who, rule) for who, rule in rules(ACCESS) if rule.split()[1] != "read"]
+    assert found == [*asked, ("publisher", "topic write jcm/v1/#"), *site]
+
+
+def test_a_site_reads_what_its_own_sparkplug_nodes_are_asked_and_nothing_else() -> None:
+    assert [rule for who, rule in rules(ACCESS) if who != "collector" and rule.split()[1] == "read"] == [
+        "pattern read jcm/v1/%u/via/spBv1.0/+/NCMD/#"
+    ]
+
+
+def test_the_shipped_acl_is_that_of_the_local_broker_without_its_publisher() -> None:
+    shipped = (Path(__file__).resolve().parents[2] / "deploy/mosquitto/acl").read_text()
+    assert rules(shipped) == [(who, rule) for who, rule in rules(ACCESS) if who != "publisher"]
+
+
+def test_topics_of_its_own_are_for_that_site_alone() -> None:
+    text = access_file({"b": ["shellies/b/#"], "a": ["x/+/y", "z"]})
+    assert text.startswith(ACCESS)
+    assert rules(text)[len(rules(ACCESS)) :] == [
+        ("a", "topic write x/+/y"), ("a", "topic write z"), ("b", "topic write shellies/b/#")
+    ]  # fmt: skip
+
+
+def test_a_site_has_exactly_the_topics_it_was_last_given() -> None:
+    state = State()
+    assert state.add_site("s")
+    assert not state.add_site("s")
+    # An older version reads a state without any, and this one what an older one wrote.
+    assert "site_filters" not in state.model_dump_json()
+    password = state.site_passwords["s"]
+    assert state.add_site("s", ["a/#", "b"])
+    assert not state.add_site("s", ["a/#", "b"])
+    assert not state.add_site("s")
+    assert State.model_validate_json(state.model_dump_json()).site_filters == {"s": ["a/#", "b"]}
+    assert state.add_site("s", ["b"])
+    assert state.site_filters == {"s": ["b"]}
+    assert state.add_site("s", [])
+    assert state.site_filters == {}
+    assert state.site_passwords == {"s": password}
 
 
 def test_a_connect_packet_is_as_the_standard_says() -> None:
