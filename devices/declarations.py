@@ -27,8 +27,8 @@ from pydantic import (
 from devices.points import POINTS, REGISTER_LIMIT_WH
 from devices.time_zones import time_zone
 
-PROFILES = ("native",)
-"""The device profiles this version decodes."""
+NATIVE = "native"
+"""The profile of the product's own payload; the others are in `devices/profiles` and in a folder of one's own."""
 
 FACTOR_UNIT = "tCO2/MWh"
 EVERY_INVERTER = "*"
@@ -85,12 +85,6 @@ def _utc(value: datetime) -> datetime:
 
 def _zone_name(value: str) -> str:
     return time_zone(value).key
-
-
-def _profile(value: str) -> str:
-    if value not in PROFILES:
-        raise ValueError(f'there is no profile "{value}": expected {" or ".join(PROFILES)}')
-    return value
 
 
 def _register_point(value: str) -> str:
@@ -215,6 +209,45 @@ class Register(Declared):
     point: Annotated[str, AfterValidator(_register_point)] = Field(description='"TotWhExp" or "TotWhImp"')
     bits: int = Field(ge=8, le=64, description="the register's width in bits, 8 to 64")
     resolution_wh: Positive = Field(default=Decimal(1), description="Wh a count, more than 0")
+    micro_decrease_wh: Annotated[Exact, Field(ge=0)] | None = Field(
+        default=None, description="a drop of up to so many Wh is the register's own jitter"
+    )
+
+
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _as_text(value: object) -> object:
+    listed = _listed(value)
+    assert isinstance(listed, tuple)  # noqa: S101
+    return tuple(str(one).lower() if isinstance(one, bool) else str(one) for one in listed)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Strict(strict=False)]
+Literals = Annotated[tuple[str, ...], BeforeValidator(_as_text), Strict(strict=False)]
+
+
+class FieldMap(Declared):
+    """What a field of a payload means."""
+
+    names: Names = Field(default=(), description="the field's name in the payload, or a list: the first there is")
+    total_of: Names = Field(default=(), description="fields that are added up; all must be there")
+    unit: Text | None = Field(default=None, description="the unit in the payload; left out: the point's own")
+    factor: Exact = Field(default=Decimal(1), description='what a count is worth in that unit, such as "0.1"')
+    kind: Literal["instant", "lifetime", "daily", "interval"] | None = Field(
+        default=None, description='"instant", "lifetime", "daily" or "interval"'
+    )
+    zero: Literal["reading", "missing"] | None = Field(
+        default=None, description='"reading" or "missing"; left out: a lifetime register is never 0'
+    )
+    missing: Literals = Field(default=(), description="values that mean no reading")
+    between: Annotated[tuple[Exact, Exact], Strict(strict=False)] | None = Field(
+        default=None, description="the least and the most that can be, in the point's unit"
+    )
+    of_list: Literal["refuse", "sum", "first"] = Field(
+        default="refuse", description='"refuse", "sum" or "first": what a list of values means'
+    )
 
 
 class Removal(Declared):
@@ -250,8 +283,15 @@ class Device(Declared):
     kind: Literal["inverter", "meter", "weather", "gateway"] = Field(
         description='"inverter", "meter", "weather" or "gateway"'
     )
-    profile: Annotated[str, AfterValidator(_profile)] = Field(
-        default="native", description=" or ".join(f'"{name}"' for name in PROFILES)
+    profile: Identifier = Field(default=NATIVE, description='a device family, see docs/devices.md, such as "native"')
+    address: dict[str, str] | None = Field(
+        default=None, description='what finds the device in its family\'s topics, such as { serial = "116482923311" }'
+    )
+    fields: dict[str, FieldMap] | None = Field(
+        default=None, description='{ TotWhExp = { names = ["total_energy"], unit = "kWh" } }, beside the profile\'s own'
+    )
+    time_zone: Annotated[str, AfterValidator(_zone_name)] | None = Field(
+        default=None, description="the zone of the device's clock, where it is not the site's"
     )
     rated_power_w: Positive | None = Field(default=None, description="a power in W, more than 0")
     energy_register: Register | None = Field(

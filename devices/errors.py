@@ -40,3 +40,7 @@ class PollError(DevicesError):
 
 class SpoolError(DevicesError):
     """The gateway's store of readings cannot be opened."""
+
+
+class ProfileError(DevicesError):
+    """A device family's profile cannot be used."""

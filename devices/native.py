@@ -40,6 +40,8 @@ class Reason(StrEnum):
     TIME_NAIVE = "time_naive"
     TIME_ABSURD = "time_absurd"
     TIME_IN_FUTURE = "time_in_future"
+    TIME_TOO_OLD = "time_too_old"
+    TIME_LOCAL = "time_local"
     SEQ_INVALID = "seq_invalid"
     NO_POINTS = "no_points"
     VALUE_NOT_A_NUMBER = "value_not_a_number"

@@ -47,5 +47,18 @@ _ALL = (
 POINTS = MappingProxyType({point.name: point for point in _ALL})
 """Every point with a column of its own, by SunSpec name; any other point of a payload is kept in `extra`."""
 
+EXTRA_POINTS = MappingProxyType(
+    {
+        point.name: point
+        for point in (
+            # Reset at midnight or at dawn, by device and firmware: to compare with, never to credit.
+            Point("DayWh", "Wh", "extra"),
+            # Since the last message: lost with it.
+            Point("IntervalWh", "Wh", "extra"),
+        )
+    }
+)
+"""Energies that profiles keep in `extra`, because no credit may be computed from them."""
+
 COLUMNS = tuple(point.column for point in _ALL)
 """The value columns of `reading`, in the table's order."""
