@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from deploy.registry_plan import Plan, change_as_json, plan
-from devices.declarations import Device, ProjectDeclaration, PvSystem, Site, canonical_json
+from devices.declarations import Device, ProjectDeclaration, PvSystem, Site, canonical_json, fields_as_json
 from devices.errors import DeclarationError
 from sql.named import load
 
@@ -162,6 +162,10 @@ def _device_row(project: str, device: Device) -> dict[str, Any]:
         "register_point": None if register is None else register.point,
         "register_bits": None if register is None else register.bits,
         "register_resolution_wh": None if register is None else register.resolution_wh,
+        "register_micro_decrease_wh": None if register is None else register.micro_decrease_wh,
+        "address": None if device.address is None else json.dumps(device.address, ensure_ascii=False),
+        "fields": None if device.fields is None else fields_as_json(device.fields),
+        "time_zone": device.time_zone,
         "serial_number": device.serial_number,
         "accuracy_class": device.accuracy_class,
         "maximum_permissible_error_percent": device.maximum_permissible_error_percent,

@@ -185,6 +185,9 @@ def _flat(model: BaseModel, prefix: str = "") -> dict[str, Any]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             flat |= _flat(value, f"{key}.")
+        elif isinstance(value, Mapping):
+            for entry, one in value.items():
+                flat |= _flat(one, f"{key}.{entry}.") if isinstance(one, BaseModel) else {f"{key}.{entry}": one}
         elif isinstance(value, tuple) and value and isinstance(value[0], Calibration):
             for one in value:
                 flat |= _flat(one, f"{key} {one.performed}.")

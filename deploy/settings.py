@@ -62,6 +62,14 @@ class Settings(BaseSettings):
     payload_limit_bytes: int = Field(
         default=1_048_576, ge=1024, description="largest payload that is decoded; a larger one goes to quarantine"
     )
+    profiles: Path | None = Field(
+        default=None, description="a folder of device families of one's own (docs/devices.md); unset: the built-in ones"
+    )
+    sparkplug_host_id: str = Field(
+        default="",
+        pattern=r"^[^/+#]*$",
+        description="the collector's name as a Sparkplug primary host, whose `STATE` it then publishes; empty: none",
+    )
     accept_risks: str = Field(
         default="",
         description="what the self-check at the start lets pass although it may lose data, by name, with commas: "

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from devices.declaration_rules import Parts, contradictions
 from devices.declarations import Declared, Device, Project, ProjectDeclaration, PvSystem, Site
+from devices.decoding.catalogue import Catalogue, built_in, complete
 from devices.errors import DeclarationError
 from devices.time_zones import time_zone
 
@@ -22,8 +23,13 @@ _Part = TypeVar("_Part", bound=Declared)
 _Table = dict[str, Any]
 
 
-def load(path: Path) -> ProjectDeclaration:
+def load(path: Path, catalogue: Catalogue | None = None) -> ProjectDeclaration:
     """Read one declaration file.
+
+    Parameters
+    ----------
+    catalogue
+        The device families that there are; None: those of this version.
 
     Raises
     ------
@@ -36,10 +42,10 @@ def load(path: Path) -> ProjectDeclaration:
         raise DeclarationError(path, [f"cannot be read: {(error.strerror or str(error)).lower()}"]) from None
     except UnicodeDecodeError as error:
         raise DeclarationError(path, [f"is not UTF-8 text: byte {error.start} is wrong"]) from None
-    return parse(text, path)
+    return parse(text, path, catalogue)
 
 
-def parse(text: str, file: Path | str) -> ProjectDeclaration:
+def parse(text: str, file: Path | str, catalogue: Catalogue | None = None) -> ProjectDeclaration:
     """Read the text of a declaration file; see `load`."""
     try:
         # A TOML number is kept as it was written: "0.319" never becomes the nearest binary fraction.
@@ -53,7 +59,11 @@ def parse(text: str, file: Path | str) -> ProjectDeclaration:
     projects = _read(content, "project", Project, problems)
     sites = _read(content, "site", Site, problems)
     systems = _read(content, "pv_system", PvSystem, problems)
-    devices = _read(content, "device", Device, problems)
+    devices = []
+    for declared in _read(content, "device", Device, problems):
+        device, wrong = complete(declared, built_in() if catalogue is None else catalogue)
+        problems += [f'device "{device.id}": {line}' for line in wrong]
+        devices.append(device)
     parts = Parts(
         project=projects[0] if projects else None,
         sites=sites,

@@ -7,7 +7,7 @@ here, so a declaration means the same wherever it is read.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,6 +22,7 @@ from pydantic import (
     PlainSerializer,
     Strict,
     StringConstraints,
+    TypeAdapter,
 )
 
 from devices.points import POINTS, REGISTER_LIMIT_WH
@@ -378,3 +379,16 @@ def canonical_json(declaration: ProjectDeclaration) -> str:
     """
     content: dict[str, Any] = declaration.model_dump(mode="json", by_alias=True, exclude_none=True)
     return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+_FIELDS = TypeAdapter(dict[str, FieldMap])
+
+
+def fields_as_json(fields: Mapping[str, FieldMap]) -> str:
+    """Write the fields of a device as they are kept in the database."""
+    return _FIELDS.dump_json(dict(fields), exclude_none=True).decode()
+
+
+def fields_from_json(text: str) -> dict[str, FieldMap]:
+    """Read what `fields_as_json` wrote."""
+    return _FIELDS.validate_json(text)

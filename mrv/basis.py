@@ -57,7 +57,7 @@ class Credited:
         register = self.device.energy_register
         if register is None:
             return RegisterSpec.of_bits(DEFAULT_BITS, power)
-        return RegisterSpec.of_bits(register.bits, power, register.resolution_wh)
+        return RegisterSpec.of_bits(register.bits, power, register.resolution_wh, register.micro_decrease_wh)
 
     @property
     def opening(self) -> DeclaredRegister | None:

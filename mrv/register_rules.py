@@ -137,13 +137,24 @@ class RegisterSpec:
                 raise RegisterSpecError(f"{name} is {getattr(self, name)}: give a span of 0 or more")
 
     @classmethod
-    def of_bits(cls, bits: int, maximum_power_w: Decimal, resolution_wh: Decimal = Decimal(1)) -> "RegisterSpec":
+    def of_bits(
+        cls,
+        bits: int,
+        maximum_power_w: Decimal,
+        resolution_wh: Decimal = Decimal(1),
+        micro_decrease_wh: Decimal | None = None,
+    ) -> "RegisterSpec":
         """Describe a register by its width in bits; one wider than 2^53 mWh is taken as one that never rolls over."""
         if bits < 1:
             raise RegisterSpecError(f"a register of {bits} bits cannot be: give 16, 32, 48 or 64")
         width = Decimal(2) ** min(bits, 128) * resolution_wh
         narrow = width * MWH_PER_WH <= LARGEST_MWH
-        return cls(maximum_power_w, width_wh=width if narrow else None, resolution_wh=resolution_wh)
+        return cls(
+            maximum_power_w,
+            width_wh=width if narrow else None,
+            resolution_wh=resolution_wh,
+            micro_decrease_wh=micro_decrease_wh or Decimal(0),
+        )
 
     @cached_property
     def mwh_per_us(self) -> Fraction:

@@ -25,9 +25,11 @@ revoke all on all sequences in schema public from jcm_mrv_collector, jcm_mrv_mrv
 grant usage on schema public to jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader;
 
 -- The collector adds what was received. It cannot change or delete a row of evidence.
-grant select on project, site, device, device_install, period_revision, schema_migration to jcm_mrv_collector;
-grant select, insert on message, reading, reading_conflict, quarantine to jcm_mrv_collector;
-grant select, insert, update on ingest_account to jcm_mrv_collector;
+grant select on project, site, device, device_install, declaration, period_revision, schema_migration
+    to jcm_mrv_collector;
+grant select, insert on message, reading, reading_part, reading_conflict, quarantine, device_event
+    to jcm_mrv_collector;
+grant select, insert, update on ingest_account, decoder_state to jcm_mrv_collector;
 grant update (released_at) on quarantine to jcm_mrv_collector;
 grant usage on sequence message_id_seq to jcm_mrv_collector;
 

@@ -12,6 +12,7 @@ from devices.errors import DeclarationError
 
 if TYPE_CHECKING:
     from deploy.registry_plan import Plan
+    from devices.decoding.catalogue import Catalogue
 
 # A plant has tens of inverters; the first ones show which, `--json` lists all.
 _LINES_PER_TABLE = 8
@@ -29,11 +30,15 @@ def apply(files: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
     """
     from deploy.registry import apply as carry_out
     from deploy.servers import endpoints
+    from deploy.settings import load_settings
+    from devices.decoding.catalogue import load as load_families
     from sql.connection import Role, connect, reported
     from sql.migrator import check
 
-    declarations = [(str(file), read(file)) for file in files]
-    with reported(), connect(endpoints().database_url, Role.OWNER, application="jcm-mrv apply") as connection:
+    settings = load_settings()
+    families = load_families(settings.profiles)
+    declarations = [(str(file), read(file, families)) for file in files]
+    with reported(), connect(endpoints(settings).database_url, Role.OWNER, application="jcm-mrv apply") as connection:
         check(connection)
         plans = carry_out(connection, declarations, dry_run=dry_run)
     if as_json:
@@ -44,7 +49,7 @@ def apply(files: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
             click.echo(line)
 
 
-def read(file: Path) -> ProjectDeclaration:
+def read(file: Path, families: "Catalogue | None" = None) -> ProjectDeclaration:
     """Read a declaration file and see that its methodology and factors are in the catalogue.
 
     Raises
@@ -57,7 +62,7 @@ def read(file: Path) -> ProjectDeclaration:
     from mrv.catalogue import factor_for, find
     from mrv.errors import CatalogueError
 
-    declaration = load(file)
+    declaration = load(file, families)
     try:
         methodology = find(declaration.project.methodology, declaration.project.methodology_version)
     except CatalogueError as error:

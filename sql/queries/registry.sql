@@ -41,15 +41,19 @@ set site_id = excluded.site_id, capacity_w = excluded.capacity_w, connection = e
 
 -- name: put_device
 insert into device (site_id, id, project_id, pv_system_id, kind, profile, rated_power_w,
-                    register_point, register_bits, register_resolution_wh,
+                    register_point, register_bits, register_resolution_wh, register_micro_decrease_wh,
+                    address, fields, time_zone,
                     serial_number, accuracy_class, maximum_permissible_error_percent)
 values (%(site_id)s, %(id)s, %(project_id)s, %(pv_system_id)s, %(kind)s, %(profile)s, %(rated_power_w)s,
-        %(register_point)s, %(register_bits)s, %(register_resolution_wh)s,
+        %(register_point)s, %(register_bits)s, %(register_resolution_wh)s, %(register_micro_decrease_wh)s,
+        %(address)s::jsonb, %(fields)s::jsonb, %(time_zone)s,
         %(serial_number)s, %(accuracy_class)s, %(maximum_permissible_error_percent)s)
 on conflict (site_id, id) do update
 set pv_system_id = excluded.pv_system_id, kind = excluded.kind, profile = excluded.profile,
     rated_power_w = excluded.rated_power_w, register_point = excluded.register_point,
     register_bits = excluded.register_bits, register_resolution_wh = excluded.register_resolution_wh,
+    register_micro_decrease_wh = excluded.register_micro_decrease_wh,
+    address = excluded.address, fields = excluded.fields, time_zone = excluded.time_zone,
     serial_number = excluded.serial_number, accuracy_class = excluded.accuracy_class,
     maximum_permissible_error_percent = excluded.maximum_permissible_error_percent;
 

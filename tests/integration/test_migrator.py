@@ -27,7 +27,7 @@ def test_readings_and_messages_are_hypertables(database: str) -> None:
         rows = connection.execute(
             "select hypertable_name from timescaledb_information.hypertables order by 1"
         ).fetchall()
-    assert rows == [("message",), ("reading",)]
+    assert rows == [("device_event",), ("message",), ("reading",), ("reading_part",)]
 
 
 def test_eight_migrators_at_once_apply_each_migration_once(empty_database: str) -> None:

@@ -184,7 +184,7 @@ BAD = [
     ('accuracy_class = "0.5S"', "opening_register_wh = 4294967296", "more than a register of 32 bits shows"),
     ('accuracy_class = "0.5S"', "removed = { at = 2019-01-01 }", 'device "m-1": removed.at:'),
     ('accuracy_class = "0.5S"', 'replaced_by = "i-1"', "removed is missing"),
-    ('accuracy_class = "0.5S"', 'profile = "modbus"', 'there is no profile "modbus": expected native'),
+    ('accuracy_class = "0.5S"', 'profile = "modbus"', 'there is no family "modbus": expected one of'),
     ("[project]", "[project", "this is not TOML: "),
 ]
 
