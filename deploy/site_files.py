@@ -80,7 +80,9 @@ def gateway_toml(site: str, devices: Sequence[Device]) -> str:
     """Give the edge gateway's configuration: complete but for where the devices are, which is not declared."""
     gateways = [one.id for one in devices if one.kind == "gateway"]
     declared = "" if gateways else '                        # declare it: [[device]] with kind = "gateway"'
-    polled = [one for one in devices if one.kind != "gateway" and one.profile == "native"]
+    native = [one for one in devices if one.kind != "gateway" and one.profile == "native"]
+    polled = [one for one in native if one.kind != "weather"]
+    weather = ", ".join(one.id for one in native if one.kind == "weather")
     text = f"""\
 # jcm-mrv gateway {SITE_FOLDER}/gateway.toml; docs/gateway.md explains every key. Then: jcm-mrv gateway --check
 # The broker's address and the login are in gateway.env, not here.
@@ -100,6 +102,8 @@ host = {_quoted(f"address-of-{device.id}")}   # CHANGE: its address; or serial_p
 unit = 1
 poll_interval_s = 60
 """
+    if weather:
+        text += f'\n# Weather stations ({weather}) are asked with kind = "modbus" and tables of registers.\n'
     return text
 
 
@@ -127,9 +131,10 @@ def bridge_conf(login: Login) -> str:
         secure = "\n# No TLS: only inside one machine or a network of your own.\n"
     return f"""\
 # For the site's own Mosquitto: `include_dir`, or pasted at the end of its mosquitto.conf. Holds the password.
-# So that nothing is lost while the line is down, its mosquitto.conf needs as well (many devices publish at QoS 0):
+# Its mosquitto.conf needs as well, so that nothing is lost while the line is down; many devices publish at QoS 0,
+# which would neither be kept nor acknowledged:
 #   persistence true
-#   queue_qos0_messages true
+#   upgrade_outgoing_qos true
 #   max_queued_messages 1000000000
 #   max_queued_bytes 1073741824
 connection jcm-mrv-{login.site}
@@ -149,7 +154,7 @@ topic {_COMMANDS} in 0 "" jcm/v1/{login.site}/via/
 def readme(login: Login) -> str:
     """Say what each file is and what to do with it."""
     lines = [
-        f"Site {login.site}, broker {login.broker}. Everything but acl and password-line is secret or the site's own.",
+        f"Site {login.site}, broker {login.broker}. Secret: client.key, password, gateway.env, mosquitto-bridge.conf.",
         f"To the site, as {SITE_FOLDER} (folder 0700, files 0600, owned by the user that runs the service):",
         "  gateway.toml           jcm-mrv gateway: change the devices' addresses, then run it with --check",
         "  gateway.env            its broker and login; EnvironmentFile= of its systemd unit",
