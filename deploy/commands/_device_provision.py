@@ -45,7 +45,7 @@ _KEPT = "gateway.toml"
     help="Folder of the certificate authority, made when it is not there; default: beside the local servers.",
 )
 @click.option(
-    "--days", type=click.IntRange(1, 3650), default=397, show_default=True, help="How long the certificate is valid."
+    "--days", type=click.IntRange(1, 3650), default=397, help="How long the certificate is valid; 397 unless given."
 )
 @click.option(
     "--renew",
@@ -207,7 +207,7 @@ def _check_folder(folder: Path, mark: str, *, renew: bool) -> None:
 
 def _kept_password(folder: Path) -> str | None:
     try:
-        return (folder / "password").read_text(encoding="utf-8").strip() or None
+        return (folder / "password").read_text(encoding="utf-8").partition("\n")[0].strip() or None
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
