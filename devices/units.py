@@ -11,7 +11,7 @@ Convert = Callable[[Decimal], Decimal]
 
 # Enough for a float64's shortest text times any factor here without rounding.
 _EXACT = Context(prec=60)
-# W-min to Wh divides by 60, which no decimal number holds: a nanowatt-hour less, never more.
+# W-min and J to Wh divide by 60 and 3600, which no decimal number holds: a nanowatt-hour less, never more.
 _STEP = Decimal("1e-9")
 
 
@@ -23,6 +23,11 @@ def _times(factor: str) -> Convert:
 def _over(divisor: int) -> Convert:
     number = Decimal(divisor)
     return lambda value: _EXACT.divide(value, number).quantize(_STEP, rounding=ROUND_FLOOR, context=_EXACT)
+
+
+def _joules(prefix: str) -> Convert:
+    number = Decimal(prefix)
+    return lambda value: _over(3600)(_EXACT.multiply(value, number))
 
 
 def _same(value: Decimal) -> Decimal:
@@ -46,6 +51,9 @@ _UNITS: MappingProxyType[str, dict[str, Convert]] = MappingProxyType(
             "GWh": _times("1e9"),
             "W-min": _over(60),
             "Wmin": _over(60),
+            "J": _joules("1"),
+            "kJ": _joules("1e3"),
+            "MJ": _joules("1e6"),
         },
         "W": _prefixed("W"),
         "VA": _prefixed("VA"),
@@ -53,7 +61,7 @@ _UNITS: MappingProxyType[str, dict[str, Convert]] = MappingProxyType(
         "V": _prefixed("V"),
         "A": _prefixed("A"),
         "Hz": _prefixed("Hz"),
-        "°C": {"°C": _same, "C": _same, "degC": _same, "K": _kelvin},
+        "°C": {"°C": _same, "C": _same, "degC": _same, "Cel": _same, "K": _kelvin},
         "W/m²": {"W/m²": _same, "W/m2": _same, "kW/m²": _times("1e3"), "kW/m2": _times("1e3")},
         "1": {"1": _same, "%": _times("1e-2")},
     }

@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 from devices import units
 from devices.declarations import FieldMap
 from devices.decoding.profile import Profile, Source, point_of
-from devices.decoding.shapes import REPEATED, Fields, Raw
+from devices.decoding.shapes import BAD, REPEATED, UNIT, Fields, Raw
 from devices.decoding.times import TimeError, time_of
+from devices.errors import UnknownUnitError
 from devices.native import Reason
-from devices.points import POINTS, REGISTER_LIMIT_WH
+from devices.points import POINTS, REGISTER_LIMIT_WH, Point
 from devices.reading import Reading, Rejection, in_columns
 from devices.topics import Topic
 
@@ -38,6 +39,7 @@ class Note(StrEnum):
     NEGATIVE = "negative"
     OUT_OF_RANGE = "out_of_range"
     NOT_A_NUMBER = "not_a_number"
+    UNIT = "unit"
     BIRTH = "birth"
     DEATH = "death"
 
@@ -54,6 +56,7 @@ NOTES: Mapping[Note, str] = {
     Note.NEGATIVE: "a lifetime register is never negative",
     Note.OUT_OF_RANGE: "beyond what the register, or the field by the profile, can be",
     Note.NOT_A_NUMBER: "what stands there is no number, or the name stands there twice with two values",
+    Note.UNIT: "the payload says another unit than the declaration, or one that the point has not",
     Note.BIRTH: "a Sparkplug birth: what the node or device will speak of",
     Note.DEATH: "a Sparkplug death: the node or device is offline",
 }
@@ -180,32 +183,36 @@ def _values(
     return values, seen, unreadable
 
 
-def _found(one: FieldMap, fields: Fields) -> list[Raw] | None:
-    """Find what is to be added up, which mostly is one value; None when it is not all there."""
+def _found(one: FieldMap, fields: Fields) -> list[tuple[Raw, Raw]] | None:
+    """Find what is to be added up, which mostly is one value, each with its unit; None when it is not all there."""
     if one.total_of:
-        return [fields[name] for name in one.total_of] if all(name in fields for name in one.total_of) else None
+        if not all(name in fields for name in one.total_of):
+            return None
+        return [(fields[name], fields.get(f"{name}{UNIT}")) for name in one.total_of]
     for name in one.names:
         if name in fields:
-            value = fields[name]
+            value, unit = fields[name], fields.get(f"{name}{UNIT}")
             if not isinstance(value, list) or one.of_list == "refuse" or not value:
-                return [value]
-            return value if one.of_list == "sum" else value[:1]
+                return [(value, unit)]
+            return [(item, unit) for item in (value if one.of_list == "sum" else value[:1])]
     return None
 
 
-def _value(name: str, one: FieldMap, found: Sequence[Raw], source: Source) -> float | Note:
+def _value(name: str, one: FieldMap, found: Sequence[tuple[Raw, Raw]], source: Source) -> float | Note:
     point = point_of(name)
-    total = Decimal(0)
-    for raw in found:
+    value = Decimal(0)
+    for raw, said in found:
         number = _number(raw, one, source)
         if isinstance(number, Note):
             return number
         if number == 0 and one.zero == "missing":
             return Note.ZERO
-        total += number
-    if total == 0 and point.register and one.zero is None:
+        try:
+            value += units.converter(point, _unit(point, one, said))(number * one.factor)
+        except UnknownUnitError:
+            return Note.UNIT
+    if value == 0 and point.register and one.zero is None:
         return Note.ZERO
-    value = units.converter(point, one.unit)(total * one.factor)
     if point.register and value < 0:
         return Note.NEGATIVE
     if point.register and value > REGISTER_LIMIT_WH:
@@ -215,16 +222,28 @@ def _value(name: str, one: FieldMap, found: Sequence[Raw], source: Source) -> fl
     return float(value)
 
 
+def _unit(point: Point, one: FieldMap, said: Raw) -> str | None:
+    """Choose the declared unit, or the one that the payload says; UnknownUnitError when the two are not the same."""
+    if not said:
+        return one.unit
+    by_payload = units.converter(point, str(said))
+    if one.unit is not None and by_payload(Decimal(1)) != units.converter(point, one.unit)(Decimal(1)):
+        raise UnknownUnitError(f"{said} is not {one.unit}")
+    return str(said)
+
+
 def _number(raw: Raw, one: FieldMap, source: Source) -> Decimal | Note:
     text = _as_text(raw)
     if isinstance(raw, list) or text == REPEATED or isinstance(raw, bool):
         return Note.NOT_A_NUMBER
-    if text.casefold() in _NOTHING or text in one.missing:
+    if text == BAD:
+        return Note.QUALITY
+    if text.casefold() in _NOTHING or text in one.missing or text in source.missing:
         return Note.MISSING
     number = _decimal(text, source)
     if number is None:
         return Note.NOT_A_NUMBER
-    if any(_decimal(missing, source) == number for missing in one.missing):
+    if any(_decimal(missing, source) == number for missing in (*one.missing, *source.missing)):
         return Note.MISSING
     # Beyond float64, whatever the unit.
     return number if abs(number) < Decimal(10) ** 30 else Note.OUT_OF_RANGE

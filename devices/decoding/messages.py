@@ -9,6 +9,7 @@ from devices.decoding.frames import Frame
 from devices.decoding.profile import Source
 from devices.decoding.routes import Found, Route
 from devices.decoding.shapes import Fields, ShapeError, elements, scalar_fields
+from devices.decoding.times import has_own_time
 from devices.native import Reason
 from devices.reading import Rejection
 
@@ -94,15 +95,17 @@ def _read(
         return
     stale = retained and source.retained == "stale"
     name = routes[0].name
-    for index, fields in enumerate(elements(source.shape, payload, name=name, path=source.elements)):
+    found = elements(source.shape, payload, name=name, path=source.elements)
+    alone = len({_named(source, fields) for fields in found}) == 1
+    for index, fields in enumerate(found):
         if any(_plain(fields.get(path)) != _plain(value) for path, value in source.where.items()):
             notes.add(Note.OTHER)
-        elif stale and _has_no_time(source, fields):
+        elif stale and (source.join_s is not None or not has_own_time(fields, source.time)):
             notes.add(Note.RETAINED)
         elif source.join_s is not None:
             _add_parts(result, routes, fields)
         else:
-            meant = _meant(source, routes, fields)
+            meant = _meant(source, routes, _named(source, fields), alone=alone)
             if not meant:
                 result.judged.rejections.append(
                     Rejection(DEVICE_UNKNOWN, "the payload names a device that is not declared here", index)
@@ -117,18 +120,21 @@ def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _has_no_time(source: Source, fields: Fields) -> bool:
-    if source.time is None or source.join_s is not None:
-        return True
-    return str(fields.get(source.time.field) or "0").strip("0") == ""
+def _named(source: Source, fields: Fields) -> tuple[str, ...]:
+    return tuple(_plain(fields[name]) for name in source.device.field if fields.get(name)) if source.device else ()
 
 
-def _meant(source: Source, routes: list[Route], fields: Fields) -> list[Route]:
-    named = source.device
-    if named is None:
+def _meant(source: Source, routes: list[Route], named: tuple[str, ...], *, alone: bool) -> list[Route]:
+    """Choose by the name in the payload; without one in the address, the payload must speak of one device alone."""
+    rule = source.device
+    if rule is None:
         return routes
-    device = _plain(fields.get(named.field))
-    return [route for route in routes if route.bound.address.get(named.address) in {"", device}]
+    any_is_meant = not named or (alone and not rule.needed)
+    return [
+        route
+        for route in routes
+        if (wanted := route.bound.address.get(rule.address)) in named or (wanted == "" and any_is_meant)
+    ]
 
 
 def _add_parts(result: Parts, routes: list[Route], fields: Fields) -> None:

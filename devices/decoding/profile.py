@@ -18,7 +18,7 @@ from devices.points import EXTRA_POINTS, POINTS, Point
 from devices.time_zones import time_zone
 
 SHAPES = (
-    "native", "scalar", "value", "json", "senml", "line-protocol", "thingsboard", "neuron", "dsmr-telegram",
+    "native", "scalar", "value", "json", "senml", "line-protocol", "thingsboard", "neuron", "siemens", "dsmr-telegram",
     "sparkplug", "ignored",
 )  # fmt: skip
 """How a payload is laid out; see `devices.decoding.shapes`."""
@@ -26,7 +26,7 @@ SHAPES = (
 SITE = "site"
 """In `zone`: the device's own time zone where one is declared, else the site's."""
 
-_NAMED_FORMATS = ("unix-s", "unix-ms", "unix-us", "unix-ns", "unix", "rfc3339", "iso")
+_NAMED_FORMATS = ("unix-s", "unix-ms", "unix-us", "unix-ns", "unix", "rfc3339", "iso", "dsmr")
 
 
 class Part(BaseModel):
@@ -67,7 +67,8 @@ class Time(Part):
     format: Annotated[
         tuple[Annotated[str, AfterValidator(_known_format)], ...], BeforeValidator(_formats), Strict(strict=False)
     ]
-    """Tried in order. `unix` tells s, ms, µs and ns apart by size; `iso` is local where it has no offset."""
+    """Tried in order. `unix` tells s, ms, µs and ns apart by size; `iso` is local where it has no offset; `dsmr` is local,
+    with W or S behind it."""
     zone: Annotated[str, AfterValidator(_known_zone)] = SITE
     """Of times without an offset: `site` or a time zone's name."""
     fold: Literal["arrival", "earlier", "later", "refuse"] = "arrival"
@@ -81,9 +82,12 @@ class Time(Part):
 class Named(Part):
     """Where the payload names the device; it chooses among those declared for the very topic, and no others."""
 
-    field: str
+    field: Names
+    """One of these must equal it."""
     address: str
-    """The key of `[address]` that it must equal."""
+    """The key of `[address]` that it must equal; where that is empty, whatever device a payload names alone is meant."""
+    needed: bool = False
+    """Whether a payload that names a device is refused where the declaration names none."""
 
 
 class Quality(Part):
@@ -97,7 +101,7 @@ class Source(Part):
     """One kind of message of the family."""
 
     topic: str
-    """With `{key}` of the address, `+`, and `{field}` for the rest of the topic."""
+    """With `{key}` of the address, `+`, and `{field}` for the rest of the topic, or for one level within."""
     shape: Literal[SHAPES]  # type: ignore[valid-type]
     elements: str = ""
     """The path of the list of elements, where a payload holds several."""
@@ -115,6 +119,8 @@ class Source(Part):
     """What a payload of no bytes means."""
     asleep: Names = ()
     """When all of these fields are 0, the device has just woken and means none of its values."""
+    missing: Literals = ()
+    """Values that mean no reading, in whatever field."""
     decimal_comma: bool = False
 
     @property
@@ -217,8 +223,8 @@ class Profile(Part):
             for key in placeholders(source.topic):
                 if key != "field" and key not in self.address:
                     raise ValueError(f"source {source.topic}: {{{key}}} is no key of [address]")
-            if "{field}" in source.topic and not f"/{source.topic}".endswith("/{field}"):
-                raise ValueError(f"source {source.topic}: {{field}} must be the last level")
+            if "{field}" in source.topic and source.topic.split("/").count("{field}") != 1:
+                raise ValueError(f"source {source.topic}: {{field}} must be one level")
             if source.shape in {"scalar", "value"} and "{field}" not in source.topic:
                 raise ValueError(f"source {source.topic}: the topic of a {source.shape} must have {{field}}")
             if source.device is not None and source.device.address not in self.address:

@@ -52,11 +52,15 @@ def foreign(topic: str) -> str | None:
 
 
 def pattern(topic: str, address: dict[str, str]) -> str:
-    """Write a source's topic as a subscription: `{field}` is the rest, an empty value of the address no level."""
+    """Write a source's topic as a subscription.
+
+    `{field}` is the rest of the topic, or a level within; an empty value of the address is no level.
+    """
     levels = []
-    for level in topic.split("/"):
+    split = topic.split("/")
+    for place, level in enumerate(split):
         if level == "{field}":
-            levels.append("#")
+            levels.append("#" if place == len(split) - 1 else "+")
             continue
         text = level
         for key, value in address.items():
@@ -66,8 +70,11 @@ def pattern(topic: str, address: dict[str, str]) -> str:
     return "/".join(levels)
 
 
-def _name_levels(topic: str, address: dict[str, str]) -> int:
-    return len(pattern(topic, address).split("/")) - 1 if topic.endswith("{field}") else -1
+def _name_levels(topic: str, address: dict[str, str]) -> slice:
+    """Which levels of a topic are the field's name; none where there is no `{field}`."""
+    before, field, after = topic.partition("{field}")
+    start = len(pattern(before, address).split("/")) - 1
+    return slice(start, None if field and not after else start + (1 if field else 0))
 
 
 class Routes:
@@ -81,7 +88,7 @@ class Routes:
 
     def __init__(self, bounds: Iterable[Bound] = ()) -> None:
         self._matcher = MQTTMatcher()  # type: ignore[no-untyped-call]
-        self._patterns: dict[str, list[tuple[Bound, Source, int]]] = {}
+        self._patterns: dict[str, list[tuple[Bound, Source, slice]]] = {}
         self._cache: dict[str, Found | None] = {}
         self.bounds: dict[int, Bound] = {}
         for bound in bounds:
@@ -120,7 +127,7 @@ class Routes:
         site = site_of(topic) if own is not None else None
         own = topic if own is None else own
         routes = [
-            Route(bound, source, "/".join(own.split("/")[name_at:]) if name_at >= 0 else "")
+            Route(bound, source, "/".join(own.split("/")[name_at]))
             for entries in self._matcher.iter_match(own)  # type: ignore[no-untyped-call]
             for bound, source, name_at in entries
             if site is None or bound.device.site == site

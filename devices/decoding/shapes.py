@@ -22,6 +22,12 @@ DEVICE = "@device"
 REPEATED = "@repeated"
 """Stands where an object gives the same name two values: nobody knows which was meant (the manual of the WISE-4471)."""
 
+BAD = "@bad"
+"""Stands for a value that the payload itself calls not good."""
+
+UNIT = "@unit"
+"""Behind the name of a field: the unit that the payload says."""
+
 _DEPTH = 12
 _SENML_RELATIVE = Decimal(2**28)
 
@@ -143,7 +149,8 @@ def _raw(value: Any) -> Raw:
 def _senml(payload: bytes, _name: str, _path: str) -> list[Fields]:
     """Resolve SenML (RFC 8428, 4.6): records of one time are one element; `s`, an integrated sum, is `<name>.sum`.
 
-    A time below 2^28 is relative to now, which is the arrival: `@time` is then negative or 0 and `@relative` is true.
+    The sum's unit is the record's times a second (4.2): of watts, joules. A time below 2^28 is relative to now, which is
+    the arrival: `@time` is then mostly negative or 0, and `@relative` is true.
     """
     records = _json(payload)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -164,12 +171,19 @@ def _senml(payload: bytes, _name: str, _path: str) -> list[Fields]:
             if key in record or (shift in base and key == "v" and not {"vs", "vb", "vd", "s"} & record.keys()):
                 value = _number(record.get(key, 0)) + _number(base.get(shift, 0))
                 for path in dict.fromkeys((bare, whole)):
-                    fields[f"{path}{suffix}"] = value
-                    fields[f"{path}{suffix}@unit"] = unit
+                    given = fields.setdefault(f"{path}{suffix}", value)
+                    if given != value:
+                        fields[f"{path}{suffix}"] = REPEATED
+                    if unit:
+                        fields[f"{path}{suffix}{UNIT}"] = _of_sum(unit) if key == "s" else unit
         for key in ("vs", "vb"):
             if key in record:
                 fields[bare] = _raw(record[key])
     return list(found.values())
+
+
+def _of_sum(unit: str) -> str:
+    return {"W": "J", "kW": "kJ", "MW": "MJ"}.get(unit, f"{unit}·s")
 
 
 def _number(value: Any) -> Decimal:
@@ -259,16 +273,66 @@ def _neuron(payload: bytes, _name: str, _path: str) -> list[Fields]:
     found = _json(payload)
     if not isinstance(found, dict):
         raise ShapeError(Reason.PAYLOAD_UNDECODABLE, "not an object")
-    values = found.get("values")
+    values, errors = found.get("values"), found.get("errors")
     if not isinstance(values, dict):
         tags = found.get("tags")
         if not isinstance(tags, list):
             raise ShapeError(Reason.PAYLOAD_UNDECODABLE, 'neither "values" nor "tags" is there')
-        values = {
-            str(tag["name"]): tag["value"] for tag in tags if isinstance(tag, dict) and {"name", "value"} <= tag.keys()
-        }
-    fields = flat(values) | {DEVICE: _raw(found.get("node")), "@group": _raw(found.get("group"))}
+        named = {str(tag["name"]): tag for tag in tags if isinstance(tag, dict) and "name" in tag}
+        values = {name: tag["value"] for name, tag in named.items() if "value" in tag}
+        errors = {name: tag["error"] for name, tag in named.items() if tag.get("error")}
+    failed = dict.fromkeys(errors, BAD) if isinstance(errors, dict) else {}
+    fields = flat(values) | failed | {DEVICE: _raw(found.get("node")), "@group": _raw(found.get("group"))}
     return [fields | ({TIME: _raw(found["timestamp"])} if "timestamp" in found else {})]
+
+
+_TRAILING_COMMA = re.compile(rb",(?=\s*[}\]])")
+
+
+def _siemens(payload: bytes, _name: str, _path: str) -> list[Fields]:
+    """Read a 7KN Powercenter's items, by name and by internal name, or the data points of IIH Essentials.
+
+    The manual of the Powercenter 3000 shows a comma before a closing brace, which JSON has not.
+    """
+    try:
+        found = _json(payload)
+    except ShapeError:
+        found = _json(_TRAILING_COMMA.sub(b"", payload))
+    fields: list[Fields] = []
+    for one in found if isinstance(found, list) else [found]:
+        embedded = one.get("_embedded") if isinstance(one, dict) else None
+        items = embedded.get("item") if isinstance(embedded, dict) else None
+        points = one.get("datapoints") if isinstance(one, dict) else None
+        if isinstance(items, list):
+            fields.append(_siemens_items(items) | {TIME: _raw(one.get("timestamp"))})
+        elif isinstance(points, list):
+            name = str(one.get("Name"))
+            fields += [
+                {
+                    name: _raw(point.get("Measurement")) if str(point.get("Quality_Code")) == "192" else BAD,
+                    TIME: _raw(point.get("Time")),
+                }
+                for point in points
+                if isinstance(point, dict)
+            ]
+        else:
+            raise ShapeError(Reason.PAYLOAD_UNDECODABLE, 'neither "_embedded.item" nor "datapoints" is there')
+    return fields
+
+
+def _siemens_items(items: list[Any]) -> Fields:
+    fields: Fields = {}
+    for item in items:
+        if not isinstance(item, dict):
+            continue
+        value = _raw(item.get("value")) if item.get("quality") == "valid" else BAD
+        for key in ("name", "internal_name"):
+            if isinstance(item.get(key), str):
+                name = item[key]
+                fields[name] = value if fields.get(name, value) == value else REPEATED
+                if item.get("unit"):
+                    fields[f"{name}{UNIT}"] = _raw(item["unit"])
+    return fields
 
 
 _OBIS = re.compile(r"^\d+-\d+:(\d+\.\d+\.\d+)((?:\([^()\r\n]*\))+)\s*$", re.MULTILINE)
@@ -282,7 +346,9 @@ def _dsmr_telegram(payload: bytes, _name: str, _path: str) -> list[Fields]:
         raise ShapeError(Reason.PAYLOAD_UNDECODABLE, "not a whole telegram: / and ! are not both there")
     checksum = text[end + 1 :].strip()
     # Before DSMR 4 there was none.
-    if checksum and f"{crc16(text[start : end + 1].encode()):04X}" != checksum.upper():
+    # Its lines end with CR LF, also where a bridge took the CR away.
+    sent = text[start : end + 1].replace("\r\n", "\n").replace("\n", "\r\n")
+    if checksum and f"{crc16(sent.encode()):04X}" != checksum.upper():
         raise ShapeError(Reason.PAYLOAD_UNDECODABLE, "the telegram's checksum does not fit: a part was lost")
     fields: Fields = {}
     for code, values in _OBIS.findall(text[start:end]):
@@ -310,6 +376,7 @@ _SHAPES: Mapping[str, _Shape] = MappingProxyType(
         "line-protocol": _line_protocol,
         "thingsboard": _thingsboard,
         "neuron": _neuron,
+        "siemens": _siemens,
         "dsmr-telegram": _dsmr_telegram,
     }
 )

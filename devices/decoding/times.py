@@ -1,5 +1,6 @@
 """The time of a reading, from what a device wrote; aware and UTC, or why there is none."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
@@ -47,10 +48,8 @@ def time_of(
     if time is None:
         return arrived_at
     raw = fields.get(time.field)
-    if raw is None or raw == "" or _is_zero(raw):
-        if fields.get("@relative") is True:
-            return arrived_at
-        if time.missing == "arrival":
+    if _is_nothing(raw):
+        if fields.get("@relative") is True or time.missing == "arrival":
             return arrived_at
         if raw is None or raw == "":
             raise TimeError(Reason.TIME_MISSING, f"{time.field} is missing")
@@ -62,9 +61,14 @@ def time_of(
     return _plausible(found, time, arrived_at, latest)
 
 
-def _is_zero(raw: Raw) -> bool:
-    if isinstance(raw, str):
-        return raw.strip().strip("0") == ""
+def has_own_time(fields: Fields, time: Time | None) -> bool:
+    """Say whether an element says when it was measured, or leaves it to whoever receives it."""
+    return time is not None and fields.get("@relative") is not True and not _is_nothing(fields.get(time.field))
+
+
+def _is_nothing(raw: Raw) -> bool:
+    if raw is None or isinstance(raw, str):
+        return raw is None or re.fullmatch(r"\s*0*(\.0*)?\s*", raw) is not None
     return not isinstance(raw, (bool, list)) and raw == 0
 
 
@@ -88,11 +92,13 @@ def _read(raw: Raw, time: Time, own_zone: ZoneInfo, latest: datetime) -> datetim
         raise TimeError(Reason.TIME_UNDECODABLE, f"{time.field} is no time")
     for form in time.format:
         try:
+            if form == "dsmr":
+                return _dsmr(raw, time, own_zone)
             found = _in_format(raw, form)
+            if found is not None:
+                return found if found.tzinfo is not None else _placed(found, time, own_zone, latest)
         except (ValueError, InvalidOperation, OverflowError):
             continue
-        if found is not None:
-            return found if found.tzinfo is not None else _placed(found, time, own_zone, latest)
     raise TimeError(Reason.TIME_UNDECODABLE, f"{time.field} is not a time in the format {' or '.join(time.format)}")
 
 
@@ -108,6 +114,22 @@ def _in_format(raw: Raw, form: str) -> datetime | None:
         return found.astimezone(UTC)
     found = datetime.strptime(raw.strip(), form)  # noqa: DTZ007 - placed in the device's zone by the caller
     return found if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _dsmr(raw: Raw, time: Time, own_zone: ZoneInfo) -> datetime:
+    """Read a meter's local time with W (winter) or S (summer) behind it, as DSMR 5.0.2 P1 (6.4) writes it."""
+    text = raw.strip() if isinstance(raw, str) else ""
+    if not re.fullmatch(r"\d{12}[WS]", text):
+        raise ValueError(text)
+    naive = datetime.strptime(text[:-1], "%y%m%d%H%M%S")  # noqa: DTZ007 - placed just below
+    zone = zone_of(time, own_zone)
+    for fold in (0, 1):
+        local = naive.replace(tzinfo=zone, fold=fold)
+        found = local.astimezone(UTC)
+        there = found.astimezone(zone).replace(tzinfo=None) == naive
+        if there and bool(local.dst()) == (text[-1] == "S"):
+            return found
+    raise TimeError(Reason.TIME_LOCAL, f"{time.field} is {text}, which is no time in {zone.key}")
 
 
 def _unix(raw: Raw, form: str) -> datetime | None:
