@@ -35,7 +35,7 @@ def _wise(device: SimulatedDevice) -> Wire:
         sequence += 1
         content = {
             "s": sequence, "t": f"{utc(s.clock):%Y-%m-%dT%H:%M:%SZ}", "q": 192, "c": 1,
-            "ai1": _DISABLED if s.sentinel else s.w / 1000, "ai_st1": 1,
+            "ai1": _DISABLED if s.sentinel else round(s.w / 1000, 4), "ai_st1": 1,
             "ai2": _DISABLED if s.sentinel else kwh(s.total_mwh), "ai_st2": 1, "di1": s.w > 0,
         }  # fmt: skip
         return [Part(f"Advantech/{mac}/data", as_json(content))]

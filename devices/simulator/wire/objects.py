@@ -237,7 +237,7 @@ FAMILIES = (
     Family("fronius", _fronius, rated_w=_HOUSE, calendar=True),
     Family("enphase", _enphase, rated_w=_HOUSE, sentinel=False),
     Family("solaredge2mqtt", _solaredge, rated_w=(4_000, 25_000), timestamps=False),
-    Family("shelly-gen2", _shelly_gen2, "meter", (3_000, 15_000), Decimal("0.01"), jitters=True),
+    Family("shelly-gen2", _shelly_gen2, "meter", (3_000, 15_000), Decimal("0.01"), 64, jitters=True),
     Family("tasmota", _tasmota, "meter", _PLUG, calendar=True, sentinel=False),
     Family("zigbee2mqtt", _zigbee2mqtt, "meter", _PLUG, resolution_wh=Decimal(10), retains=True, calendar=True,
            jitters=True),

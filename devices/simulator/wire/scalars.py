@@ -215,7 +215,7 @@ FAMILIES = (
     Family("victron", _victron, rated_w=(3_000, 10_000), timestamps=False, scalar=True, jitters=True),
     Family("mbmd", _mbmd, "meter", timestamps=False, scalar=True, sentinel=False),
     Family("esphome", _esphome, "meter", (1_000, 10_000), timestamps=False, scalar=True, retains=True, jitters=True),
-    Family("shelly-gen1", _shelly_gen1, "meter", (2_000, 12_000), Decimal("0.1"), timestamps=False, scalar=True,
+    Family("shelly-gen1", _shelly_gen1, "meter", (2_000, 12_000), Decimal("0.1"), 64, timestamps=False, scalar=True,
            sentinel=False, jitters=True),
     Family("dsmr-reader", _dsmr_reader, "meter", (3_000, 15_000), scalar=True, retains=True, sentinel=False),
 )  # fmt: skip
