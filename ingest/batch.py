@@ -11,13 +11,18 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from devices import native, topics
+from devices.decoding.elements import Bound, Judged
+from devices.decoding.messages import DEVICE_UNKNOWN
+from devices.decoding.profile import Source
+from devices.decoding.routes import Found, Routes, foreign
 from devices.native import Reason
 from devices.reading import Reading, Rejection
 from devices.topics import Topic
+from ingest.foreign import TOPIC_UNKNOWN, Judge, arrival, frame_key
 from ingest.inbox import Received
+from ingest.memory import Key, Memory
 
-TOPIC_UNKNOWN = "topic_unknown"
-DEVICE_UNKNOWN = "device_unknown"
+_OURS = topics.FILTER.removesuffix("/#")
 
 
 class Outcome(StrEnum):
@@ -36,6 +41,41 @@ class Registry:
         self.sites: set[str] = set()
         self.devices: dict[Topic, int] = {}
         self._topics: dict[str, Topic | None] = {}
+        self.routes = Routes()
+        self.owners: dict[Key, tuple[Bound, Source]] = {}
+        """Whose a frame is."""
+
+    def learn_foreign(self, bounds: Iterable[Bound]) -> None:
+        """Take over what is declared of foreign families, in the place of what was."""
+        self.routes = Routes(bounds)
+        self.owners = {
+            frame_key(bound, source): (bound, source)
+            for bound in self.routes.bounds.values()
+            for source in bound.profile.sources
+            if source.join_s is not None
+        }
+
+    def found(self, topic: str) -> Found | None:
+        """Find the foreign devices that a topic belongs to."""
+        return self.routes.find(topic)
+
+    def stateful(self, messages: Iterable[Received]) -> bool:
+        """Say whether what one of the messages means depends on those before it."""
+        if not self.routes.bounds:
+            return False
+        return any(
+            found.stateful
+            for message in messages
+            if message.topic not in self._topics and (found := self.routes.find(message.topic)) is not None
+        )
+
+    def homeless(self, messages: Iterable[Received]) -> bool:
+        """Say whether a message is of no device that was declared when last looked."""
+        return any(
+            topics.parse(message.topic) is None and self.routes.find(message.topic) is None
+            for message in messages
+            if message.topic not in self._topics
+        )
 
     def unknown(self, messages: Iterable[Received]) -> list[Topic]:
         """Name what the messages carry that must be looked up before they can be judged."""
@@ -43,7 +83,7 @@ class Registry:
         for message in messages:
             topic = self.topic(message.topic)
             if topic is None:
-                site = topics.site_of(message.topic)
+                site = None if self.routes.find(message.topic) is not None else topics.site_of(message.topic)
                 if site is not None and site not in self.sites:
                     found.add(Topic(site, ""))
             elif topic not in self.devices:
@@ -76,6 +116,10 @@ class Planned:
     device_id: int | None
     readings: list[tuple[int, Reading]] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    device_ids: list[int] | None = None
+    """Whose each reading is, where the message carries more than one device."""
+    note: str | None = None
+    """Why something of it is no reading although nothing is wrong with it; see `devices.decoding.elements.Note`."""
 
     @property
     def elements(self) -> int:
@@ -110,19 +154,26 @@ class Account:
         elif len(outcomes) == 1:
             ended = outcomes[0]
         else:
-            ended = next(outcome for outcome in Outcome if outcome in outcomes)
+            # A message without a reading (one field of many, a birth) is kept as it came: that is all there is to do.
+            ended = next((outcome for outcome in Outcome if outcome in outcomes), Outcome.STORED)
         self.messages[ended] += 1
         return ended
+
+    def add_joined(self, outcome: Outcome) -> None:
+        """Count a reading that was joined from messages which were counted as they came."""
+        self.readings_received += 1
+        self.readings[outcome] += 1
 
 
 def plan(
     messages: Iterable[Received],
     registry: Registry,
+    judge: Judge | None = None,
     *,
     future_tolerance: timedelta = timedelta(seconds=300),
     limit_bytes: int = 1_048_576,
 ) -> list[Planned]:
-    """Judge messages; each becomes one `Planned` with at least one reading or rejection.
+    """Judge messages; each becomes one `Planned` with a reading, a rejection or a note.
 
     Parameters
     ----------
@@ -130,20 +181,49 @@ def plan(
         In the order received.
     registry
         Holds everything declared that the messages name.
+    judge
+        Judges what is foreign and collects what is to be written beside the messages; None: nothing is remembered.
     future_tolerance
         How far beyond its arrival by the collector's clock a reading's time may lie.
     limit_bytes
         Longer payloads are kept, but not decoded.
     """
-    planned = []
-    arrived_at, latest = None, datetime.min.replace(tzinfo=UTC)
-    for message in messages:
+    planned: list[Planned] = []
+    arrived_at, latest, first = None, datetime.min.replace(tzinfo=UTC), 0
+    judge = judge or Judge(Memory())
+    for place, message in enumerate(messages):
         # Messages that were read from the socket together arrived together.
         if message.arrived_at != arrived_at:
-            arrived_at = message.arrived_at
+            arrived_at, first = message.arrived_at, place
             latest = datetime.fromtimestamp(arrived_at, UTC) + future_tolerance
-        planned.append(_plan_one(message, registry, latest, limit_bytes))
+        found = None
+        if registry.routes.bounds and registry.topic(message.topic) is None:
+            found = registry.found(message.topic)
+        if found is None:
+            planned.append(_plan_one(message, registry, latest, limit_bytes))
+        else:
+            planned.append(_plan_foreign(message, found, judge, place, place - first, latest, limit_bytes))
     return planned
+
+
+def _plan_foreign(
+    message: Received, found: Found, judge: Judge, place: int, ordinal: int, latest: datetime, limit_bytes: int
+) -> Planned:
+    try:
+        judged = judge.message(
+            found, message, place, arrived_at=arrival(message, ordinal), latest=latest, limit_bytes=limit_bytes
+        )
+    except Exception as error:  # noqa: BLE001 - as for the native decoder below
+        judged = Judged(rejections=[Rejection(Reason.UNSTORABLE, f"the decoder failed by {type(error).__name__}")])
+    return Planned(
+        message,
+        found.site,
+        None,
+        [(element, reading) for element, _, reading in judged.readings],
+        judged.rejections,
+        [device_id for _, device_id, _ in judged.readings],
+        ",".join(sorted(judged.notes)) or None,
+    )
 
 
 def _plan_one(message: Received, registry: Registry, latest: datetime, limit_bytes: int) -> Planned:
@@ -151,7 +231,11 @@ def _plan_one(message: Received, registry: Registry, latest: datetime, limit_byt
     if topic is None:
         site = topics.site_of(message.topic)
         planned = Planned(message, site if site in registry.sites else None, None)
-        planned.rejections.append(Rejection(TOPIC_UNKNOWN, "the topic is not jcm/v1/<site>/<device>/readings"))
+        if foreign(message.topic) is None and message.topic.startswith(_OURS):
+            planned.rejections.append(Rejection(TOPIC_UNKNOWN, "the topic is not jcm/v1/<site>/<device>/readings"))
+        else:
+            detail = "no device of a foreign family is declared for this topic; `jcm-mrv device probe` shows which fits"
+            planned.rejections.append(Rejection(DEVICE_UNKNOWN, detail))
         return planned
     device_id = registry.devices.get(topic)
     if device_id is None:

@@ -5,20 +5,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import psycopg
 import structlog
 
+from devices.decoding.bindings import bind
+from devices.decoding.catalogue import Catalogue, built_in
 from devices.native import Reason
 from devices.topics import Topic
 from ingest import batch, liveness, probe, self_check
 from ingest.backoff import Backoff
 from ingest.batch import Outcome, Planned, Registry
-from ingest.errors import LeaseHeldError, StoreFailedError, UnstorableError
+from ingest.errors import LeaseHeldError, StaleMemoryError, StoreFailedError, UnstorableError
+from ingest.foreign import Judge
 from ingest.inbox import Inbox, Received
 from ingest.liveness import Check, Pulse
+from ingest.memory import Aside, Memory
 from ingest.metrics import Live, Metrics
 from ingest.self_check import Risk
 from ingest.session import Session, SessionOptions
@@ -40,6 +44,10 @@ _DRAIN_S = 5.0
 _STANDBY_S = 1.0
 # How often the database is asked whether it is there, when no batch does.
 _PING_S = 5.0
+# How often it is asked for new devices because of messages that are nobody's.
+_LOOK_AGAIN_S = 1.0
+# A message is stamped before it stands in the inbox: frames are closed with so much to spare.
+_FRAME_GRACE_S = 1.0
 
 _UNSTORABLE = (UnstorableError, psycopg.DataError, psycopg.IntegrityError)
 # Away, full, read-only, restarting: the database's state, not the data's.
@@ -63,6 +71,8 @@ class CollectorOptions:
     batch_linger_ms: int = 50
     future_tolerance: timedelta = timedelta(seconds=300)
     payload_limit_bytes: int = 1_048_576
+    catalogue: Catalogue = field(default_factory=built_in)
+    """The families of devices."""
     accepted_risks: frozenset[Risk] = frozenset()
     """What the self-check lets pass although it may lose data."""
     code_version: str = ""
@@ -99,6 +109,12 @@ class Collector:
         self._session = Session(session, self._inbox, by_permit=True)
         self._store = Store(database_url, session.client_id, alone=True)
         self._registry = Registry()
+        self._memory = Memory()
+        self._declarations = -1
+        """How many declarations there were when the foreign devices were read."""
+        self._looked_at = 0.0
+        self._closed_at = self._judged_until = 0.0
+        """Every message that arrived up to then, by the collector's clock, is committed."""
         # No more than the window can be in flight, so waiting for more would be waiting for nothing.
         self._most = min(self._options.batch_messages, session.window)
         self._ahead: tuple[list[Received], list[Planned]] = ([], [])
@@ -163,6 +179,7 @@ class Collector:
                 self._pulse.database_is(up=True)
                 self._check_setup()
                 self._learn(self._store.declared())
+                self._learn_foreign()
             self._session.start()
             options = self._session_options
             log.info("collector_started", client_id=options.client_id, subscription=options.subscription)
@@ -206,6 +223,9 @@ class Collector:
             self._pulse.go_round()
             if messages:
                 self._handle(messages, planned)
+            self._close_frames(idle=not messages)
+            if messages:
+                pass
             elif self._session.failure is not None:
                 raise self._session.failure
             elif stopping:
@@ -235,35 +255,113 @@ class Collector:
         """
         if not self._ahead[0] and len(self._inbox) >= self._most:
             messages = self._inbox.take(self._most, _BATCH_BYTES, 0, 0)
-            self._ahead = messages, [] if self._registry.unknown(messages) else self._judge(messages)
+            # What depends on the messages before it waits until they are committed.
+            later = self._registry.unknown(messages) or self._registry.stateful(messages)
+            self._ahead = messages, [] if later else self._judge(messages, Judge(self._memory))
 
     def _handle(self, messages: list[Received], planned: list[Planned]) -> None:
         started = time.monotonic()
-        if not planned:
-            planned = self._retried(lambda: self._plan(messages), len(messages))
-        for part in self._settle(planned):
-            # A part of a split batch is acknowledged when it is committed; the parts keep the order received.
-            self._session.acknowledge([one.received for one in part])
+        if planned:
+            self._commit(planned)
+        elif self._registry.stateful(messages):
+            self._handle_stateful(messages)
+        else:
+            self._commit(self._retried(lambda: self._plan(messages, Judge(self._memory)), len(messages)))
+        self._judged_until = messages[-1].arrived_at
         self.totals.batches += 1
         self.totals.received += len(messages)
         self.totals.commit_s += time.monotonic() - started
 
-    def _plan(self, messages: list[Received]) -> list[Planned]:
+    def _commit(self, planned: list[Planned]) -> None:
+        for part in self._settle(planned):
+            # A part of a split batch is acknowledged when it is committed; the parts keep the order received.
+            self._session.acknowledge([one.received for one in part])
+
+    def _handle_stateful(self, messages: list[Received]) -> None:
+        """Judge and commit messages that depend on what is remembered, and on each other.
+
+        Where something cannot be kept, the halves are judged again, the second when the first is committed.
+        """
+        judge = Judge(self._memory)
+        planned = self._retried(lambda: self._plan(messages, judge), len(messages))
+        try:
+            # Judged again only when it is sure that nothing was kept: after a lost connection the same plan is tried.
+            settled = self._retried(lambda: self._write(planned, judge.aside), len(messages))
+        except StaleMemoryError:
+            self._remember_again(len(messages))
+            self._handle_stateful(messages)
+        except _UNSTORABLE as error:
+            if len(messages) == 1:
+                # Bare bytes change nothing that is remembered.
+                self._commit([batch.unstorable(planned[0], _first_line(error))])
+                return
+            middle = len(messages) // 2
+            self._handle_stateful(messages[:middle])
+            self._handle_stateful(messages[middle:])
+        else:
+            self._note(planned, settled)
+            self._session.acknowledge(messages)
+
+    def _remember_again(self, messages: int) -> None:
+        self._memory.replace(self._retried(self._store.remembered, messages))
+
+    def _close_frames(self, *, idle: bool) -> None:
+        """Make readings of what nothing can be added to any more."""
+        now = time.time()
+        if not self._registry.owners or now - self._closed_at < _IDLE_S:
+            return
+        self._closed_at = now
+        until = min(now - _FRAME_GRACE_S, now if idle and not self._waiting else self._judged_until)
+        at = datetime.fromtimestamp(until, UTC)
+        judge = Judge(self._memory)
+        judge.close_due(self._registry.owners, at, self._options.future_tolerance)
+        if not judge.aside:
+            return
+        try:
+            settled = self._retried(lambda: self._write([], judge.aside), 0)
+        except StaleMemoryError:
+            self._remember_again(0)
+        else:
+            self._note([], settled)
+
+    def _note(self, planned: list[Planned], settled: Settled) -> None:
+        self.totals.outcomes.update(settled.outcomes)
+        self.metrics.settled(planned, settled, self._work_s)
+
+    def _plan(self, messages: list[Received], judge: Judge) -> list[Planned]:
+        if self._registry.homeless(messages) and time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
+            with self._pulse.at_database():
+                self._learn_foreign()
         unknown = self._registry.unknown(messages)
         if unknown:
             with self._pulse.at_database():
                 found = self._store.look_up(unknown)
             self._learn(found)
-        return self._judge(messages)
+        return self._judge(messages, judge)
+
+    def _learn_foreign(self) -> None:
+        """Read the devices of foreign families again, if anything was declared since, and hear their topics."""
+        self._looked_at = time.monotonic()
+        declarations = self._store.declarations()
+        if declarations == self._declarations:
+            return
+        self._declarations = declarations
+        bounds, unknown = bind(self._store.foreign(), self._options.catalogue)
+        for device in unknown:
+            log.error("family_unknown", site=device.site, device=device.device, family=device.family)
+        self._registry.learn_foreign(bounds)
+        self._memory.replace(self._store.remembered())
+        self._session.hear(self._registry.routes.direct_filters())
 
     def _learn(self, declared: tuple[set[str], dict[Topic, int]]) -> None:
         sites, devices = declared
         self._registry.learn(sites, devices.items())
 
-    def _judge(self, messages: list[Received]) -> list[Planned]:
+    def _judge(self, messages: list[Received], judge: Judge) -> list[Planned]:
         return batch.plan(
             messages,
             self._registry,
+            judge,
             future_tolerance=self._options.future_tolerance,
             limit_bytes=self._options.payload_limit_bytes,
         )
@@ -286,16 +384,18 @@ class Collector:
             log.warning("message_unstorable", topic=alone.received.topic, reason=_first_line(error))
             yield from self._settle([batch.unstorable(alone, _first_line(error))])
             return
-        self.totals.outcomes.update(settled.outcomes)
-        self.metrics.settled(planned, settled, self._work_s)
+        self._note(planned, settled)
         yield planned
 
-    def _write(self, planned: list[Planned]) -> Settled:
+    def _write(self, planned: list[Planned], aside: Aside | None = None) -> Settled:
         with self._pulse.at_database():
             started = time.monotonic()
-            settled = self._store.write(planned, meanwhile=self._look_ahead)
+            settled = self._store.write(planned, aside, meanwhile=self._look_ahead)
             self._work_s = time.monotonic() - started
         self._pulse.database_is(up=True)
+        self._memory.settled(settled.aside)
+        for command in settled.aside.commands:
+            self._session.send(command.topic, command.payload)
         return settled
 
     def _confirm(self) -> None:
@@ -304,9 +404,10 @@ class Collector:
         self._pulse.database_is(up=True)
 
     def _ping(self) -> None:
-        """Ask the database whether it is there; the next batch will say what is wrong with it."""
+        """Ask the database whether it is there and what is declared; the next batch will say what is wrong with it."""
         try:
             self._confirm()
+            self._learn_foreign()
         except (psycopg.Error, StoreError, LeaseHeldError):
             self._pulse.database_is(up=False)
 
@@ -315,7 +416,7 @@ class Collector:
         while True:
             try:
                 done = work()
-            except _UNSTORABLE:
+            except (*_UNSTORABLE, StaleMemoryError):
                 raise
             except _AWAY as error:
                 reason = _first_line(error)

@@ -43,3 +43,7 @@ class QuarantineBusyError(IngestError):
 
 class UnstorableError(Exception):
     """A batch holds a value that no row can hold; never leaves the collector."""
+
+
+class StaleMemoryError(IngestError):
+    """What was remembered is no longer the newest."""

@@ -157,10 +157,16 @@ class Metrics:
                 known = sites.get(site)
                 if known is None or newest > known:
                     sites[site] = newest
-        # A clock that is set back must not count as a negative time.
-        self._latency.observe(max(0.0, time.time() - batch[0].received.arrived_at))
-        self._commit.observe(commit_s)
-        self._batch.observe(len(batch))
+        for one in settled.aside.joined:
+            self._reasons.update([str(rejection.reason) for rejection in one.judged.rejections])
+            site = one.bound.device.site
+            for _, _, reading in one.judged.readings:
+                sites[site] = max(reading.ts, sites.get(site, reading.ts))
+        if batch:
+            # A clock that is set back must not count as a negative time.
+            self._latency.observe(max(0.0, time.time() - batch[0].received.arrived_at))
+            self._commit.observe(commit_s)
+            self._batch.observe(len(batch))
         self._messages.update(settled.outcomes)
 
     def know_last_readings(self, last: Iterable[tuple[str, datetime]]) -> None:

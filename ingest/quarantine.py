@@ -6,12 +6,20 @@ from typing import NamedTuple
 
 from psycopg import Connection
 
+from devices.decoding.messages import DEVICE_UNKNOWN
 from devices.native import Reason
-from ingest.batch import DEVICE_UNKNOWN, TOPIC_UNKNOWN
+from devices.sparkplug.payload import Reason as SparkplugReason
 from ingest.errors import QuarantineEntryUnknownError
+from ingest.foreign import TOPIC_AMBIGUOUS, TOPIC_UNKNOWN
 from sql.named import load
 
-REASONS = (TOPIC_UNKNOWN, DEVICE_UNKNOWN, *(str(reason) for reason in Reason))
+REASONS = (
+    TOPIC_UNKNOWN,
+    TOPIC_AMBIGUOUS,
+    DEVICE_UNKNOWN,
+    *(str(reason) for reason in Reason),
+    *(str(reason) for reason in SparkplugReason),
+)
 
 _SHOWN = 20
 

@@ -8,17 +8,21 @@ twice grows nothing.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import Connection
 
+from devices.decoding.bindings import bind
+from devices.decoding.catalogue import Catalogue, built_in
 from devices.native import Reason
 from ingest.batch import Outcome, Planned, Registry, plan
 from ingest.errors import QuarantineBusyError, QuarantineEntryUnknownError, UnstorableError
+from ingest.foreign import Judge
 from ingest.inbox import Received
+from ingest.memory import Aside, Joined, Memory
 from ingest.quarantine import Selection
 from ingest.store import Settled, Store
 from sql.named import load
@@ -54,10 +58,11 @@ class _Waiting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Again:
-    """A message that is written again, and the entries that this releases."""
+    """A message that is written again, the entries that this releases, and all that wait of it."""
 
-    planned: Planned
+    message: Received
     releases: list[int]
+    entries: Sequence["_Waiting"]
 
 
 class _DryRun(Exception):  # noqa: N818 - never leaves this module
@@ -83,12 +88,13 @@ def readmit(planned: Planned, entries: Sequence[tuple[int, int | None]]) -> tupl
         already, and stay so, are left out.
     """
     good = {element for element, _ in planned.readings}
-    releases = [number for number, element in entries if (bool(good) if element is None else element in good)]
+    # A message can be good without a reading in it: one field of several.
+    accepted = bool(good) or not planned.rejections
+    releases = [number for number, element in entries if (accepted if element is None else element in good)]
     if not releases:
         return None, []
     whole = any(element is None for _, element in entries)
-    kept = planned.rejections if whole else []
-    return Planned(planned.received, planned.site_id, planned.device_id, planned.readings, kept), releases
+    return replace(planned, rejections=planned.rejections if whole else []), releases
 
 
 def _why(judged: Planned) -> str:
@@ -108,16 +114,25 @@ class Replay:
         As the collector's.
     dry_run
         Judge and write, and roll back.
+    catalogue
+        The families of devices; None: those of this version.
     """
 
     def __init__(
-        self, database_url: str, *, future_tolerance: timedelta, limit_bytes: int, dry_run: bool = False
+        self,
+        database_url: str,
+        *,
+        future_tolerance: timedelta,
+        limit_bytes: int,
+        dry_run: bool = False,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self._store = Store(database_url, COLLECTOR)
         self._registry = Registry()
         self._future_tolerance = future_tolerance
         self._limit_bytes = limit_bytes
         self._dry_run = dry_run
+        self._catalogue = built_in() if catalogue is None else catalogue
         self._queries = load("quarantine")
         self.done = Replayed()
 
@@ -165,6 +180,7 @@ class Replay:
         QuarantineBusyError
             Another replay released entries of a batch meanwhile; that batch was not written.
         """
+        self._registry.learn_foreign(bind(self._store.foreign(), self._catalogue)[0])
         # Nothing behind the last entry of now: a replay can put elements into quarantine itself.
         total, until = self._waiting(selection)
         after, seen, looked_at = 0, set[tuple[datetime, int]](), 0
@@ -239,23 +255,36 @@ class Replay:
         if unknown:
             sites, devices = self._store.look_up(unknown)
             self._registry.learn(sites, devices.items())
-        planned = plan(
-            received, self._registry, future_tolerance=self._future_tolerance, limit_bytes=self._limit_bytes
-        )  # fmt: skip
         batch: list[_Again] = []
-        for (key, _), judged in zip(messages, planned, strict=True):
+        for (key, message), judged in zip(messages, self._judge(received)[0], strict=True):
             self.done.messages += 1
             again, releases = readmit(judged, entries[key])
             if again is None:
                 self.done.refused[_why(judged)] += 1
             else:
-                batch.append(_Again(again, releases))
+                batch.append(_Again(message, releases, entries[key]))
         if batch:
             self._write(batch)
+
+    def _judge(self, messages: Sequence[Received]) -> tuple[list[Planned], list[Joined]]:
+        """Judge messages by themselves: what a collector remembers is of now, and they are of then."""
+        judge = Judge(Memory())
+        planned = plan(
+            messages, self._registry, judge, future_tolerance=self._future_tolerance, limit_bytes=self._limit_bytes
+        )  # fmt: skip
+        judge.close_all(self._registry.owners, self._future_tolerance)
+        return planned, judge.aside.joined
 
     def _write(self, batch: Sequence[_Again]) -> None:
         """Commit, and on a data error the halves apart; what cannot be stored alone stays where it is."""
         ids = [number for one in batch for number in one.releases]
+        # Judged once more without those that stay: the place of a message in the batch is what its readings go by.
+        judged, joined = self._judge([one.message for one in batch])
+        planned = [
+            again
+            for one, each in zip(batch, judged, strict=True)
+            if (again := readmit(each, one.entries)[0]) is not None
+        ]  # fmt: skip
 
         def release(connection: Connection, settled: Settled) -> None:
             cursor = connection.execute(
@@ -269,7 +298,7 @@ class Replay:
                 raise _DryRun(settled)
 
         try:
-            settled = self._store.write([one.planned for one in batch], also=release)
+            settled = self._store.write(planned, Aside(joined), also=release)
         except _DryRun as tried:
             settled = tried.settled
         except _UNSTORABLE:

@@ -12,8 +12,11 @@ from typing import Any
 import msgspec
 from psycopg.types.json import Jsonb
 
+from devices.decoding.frames import Part
 from devices.points import POINTS
+from devices.reading import Reading
 from ingest.batch import Outcome, Planned
+from ingest.memory import Aside, Joined
 
 Row = tuple[Any, ...]
 
@@ -25,7 +28,7 @@ STAGED_TYPES = (*READING_TYPES, "int4")
 
 MESSAGE_TYPES = (
     "timestamptz", "int8", "timestamptz", "text", "bytea", "bytea", "int2", "bool", "bool", "text", "text", "text",
-    "int4",
+    "int4", "text",
 )  # fmt: skip
 """Of `messages`, in the order of the statement `copy_message`."""
 
@@ -33,11 +36,20 @@ QUARANTINE_TYPES = ("timestamptz", "int8", "int4", "text", "text", "text", "text
 """Of the statement `copy_quarantine`."""
 
 
+PART_TYPES = ("int4", "timestamptz", "timestamptz", "int8", "text[]")
+"""Of `parts`, in the order of the statement `copy_reading_part`."""
+
+EVENT_TYPES = ("timestamptz", "int8", "text", "text", "text", "text")
+"""Of the statement `copy_device_event`."""
+
+_REGISTERS = tuple(place for place, point in enumerate(POINTS.values()) if point.register)
+
+
 def readings(batch: Sequence[Planned], message_ids: Sequence[int], received_at: datetime) -> list[Row]:
     """Make a row of every good reading of a batch, in its order."""
     return [
         (
-            planned.device_id,
+            planned.device_id if planned.device_ids is None else planned.device_ids[number],
             reading.ts,
             received_at,
             message_id,
@@ -47,8 +59,57 @@ def readings(batch: Sequence[Planned], message_ids: Sequence[int], received_at: 
             Jsonb(reading.extra, msgspec.json.encode) if reading.extra else None,
         )
         for planned, message_id in zip(batch, message_ids, strict=True)
-        for element, reading in planned.readings
+        for number, (element, reading) in enumerate(planned.readings)
     ]
+
+
+def joined(aside: Aside, received_at: datetime) -> list[Row]:
+    """Make a row of every joined reading; it is traced to the message that carried its register."""
+    return [
+        (
+            device_id,
+            reading.ts,
+            received_at,
+            origin(one, reading).message,
+            element,
+            reading.seq,
+            *reading.columns,
+            Jsonb(reading.extra, msgspec.json.encode) if reading.extra else None,
+        )
+        for one in aside.joined
+        for element, device_id, reading in one.judged.readings
+    ]
+
+
+def origin(one: Joined, reading: Reading | None) -> Part:
+    """Find the part that a joined reading is traced to: of its register, else the last."""
+    if reading is not None and any(reading.columns[place] is not None for place in _REGISTERS):
+        names = {
+            name
+            for point, field in one.bound.fields
+            if POINTS.get(point) is not None and POINTS[point].register
+            for name in (*field.names, *field.total_of)
+        }
+        for part in reversed(one.frame.parts):
+            if part.name in names:
+                return part
+    return one.frame.parts[-1]
+
+
+def name(one: Joined) -> str:
+    """Write in the place of a topic whose reading was joined: its fields came on several."""
+    return f"jcm/v1/{one.bound.device.site}/{one.bound.device.device}"
+
+
+def parts(aside: Aside) -> Iterator[Row]:
+    """Make the rows that say which messages each joined reading was made of."""
+    for one in aside.joined:
+        for _, device_id, reading in one.judged.readings:
+            fields: dict[tuple[datetime | None, int], list[str]] = {}
+            for part in one.frame.parts:
+                fields.setdefault((part.received_at, part.message), []).append(part.name)
+            for (received_at, message_id), names in fields.items():
+                yield device_id, reading.ts, received_at, message_id, names
 
 
 def numbered(readings: Sequence[Row]) -> Iterator[Row]:
@@ -81,4 +142,5 @@ def messages(
             planned.site_id,
             outcome.value,
             planned.elements,
+            planned.note,
         )

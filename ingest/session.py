@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from devices import topics
 from devices.mqtt_url import BrokerAddress
@@ -36,10 +35,10 @@ from ingest.errors import (
     BrokerUnavailableError,
     IngestError,
     SessionFailedError,
-    SubscriptionRefusedError,
 )
 from ingest.inbox import Inbox, Received
 from ingest.packets import MalformedPacketError, PacketReader
+from ingest.subscriptions import PrimaryHost, Subscriptions
 
 log = structlog.get_logger()
 
@@ -69,6 +68,8 @@ class SessionOptions:
     keepalive_s: int = 20
     accept_qos_0: bool = False
     """Whether a broker may grant the subscription without acknowledgements: what is in flight is lost with a crash."""
+    sparkplug_host_id: str = ""
+    """The name under which `STATE` is published for edge nodes that wait for their primary host; empty: none."""
 
     @property
     def subscription(self) -> str:
@@ -123,6 +124,15 @@ class Session:
         self._draining = False
         self._failure: IngestError | None = None
         self._acknowledged: deque[Sequence[Received]] = deque()
+        self._subscriptions = Subscriptions(
+            options.topic_filter,
+            options.share_group,
+            five=options.version == "5",
+            accept_qos_0=options.accept_qos_0,
+            broker=str(options.address),
+        )
+        self._primary_host = PrimaryHost(options.sparkplug_host_id)
+        self._outgoing: deque[tuple[str, bytes]] = deque()
         # The rest belongs to the network thread.
         self._epoch = 0
         self._live = 0
@@ -189,6 +199,19 @@ class Session:
     def acknowledge(self, messages: Sequence[Received]) -> None:
         """Send a PUBACK for each message that came on the connection that stands; the broker repeats the others."""
         self._acknowledged.append(messages)
+        self._wake()
+
+    def hear(self, filters: Iterable[str]) -> None:
+        """Subscribe to these as well as to our own topics, now and on every later connection.
+
+        Unlike our own, a filter that the broker refuses is told in the log and costs no other.
+        """
+        self._subscriptions.want(filters)
+        self._wake()
+
+    def send(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 0 when the connection stands: a command that is late is asked for again."""
+        self._outgoing.append((topic, payload))
         self._wake()
 
     def drain(self) -> None:
@@ -265,6 +288,7 @@ class Session:
     def _stay_connected(self) -> None:
         while not self._stopping.is_set():
             self._refusal = self._loss = ""
+            self._primary_host.before_connect(self._client)
             try:
                 self._client.reconnect()
             except OSError as error:
@@ -377,6 +401,10 @@ class Session:
         paho sends each PUBACK by itself. Neither may cut into a packet of the other that is half sent.
         Return whether the connection still stands.
         """
+        if self._live:
+            self._subscriptions.follow(self._client)
+            while self._outgoing:
+                self._client.publish(*self._outgoing.popleft())
         while self._acknowledged:
             live = self._live
             for message in self._acknowledged.popleft():
@@ -406,6 +434,7 @@ class Session:
         question is one that changes nothing, the end of a subscription that never was.
         """
         deadline = time.monotonic() + _GOODBYE_S
+        self._primary_host.offline(self._client)
         _, self._question = self._client.unsubscribe(_NO_SUBSCRIPTION)
         while self._flush(stream) and not self._answered and time.monotonic() < deadline:
             select.select([stream], [], [], 0 if self._pending else 0.02)
@@ -433,38 +462,16 @@ class Session:
             self._ready.set()
         elif self._ready.is_set():
             log.warning("broker_lost_session", client_id=self._options.client_id)
-        # A persistent session keeps the first subscription for ever, so it is said again on every connection.
-        if self._options.version == "5":
-            client.subscribe(
-                self._options.subscription,
-                options=SubscribeOptions(
-                    qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-                ),
-            )
-        else:
-            client.subscribe(self._options.subscription, qos=1)
-        if self._options.share_group:
-            # From a time before the group: with both, every member would be sent everything.
-            client.unsubscribe(self._options.topic_filter)
+        self._subscriptions.renew(client)
+        self._primary_host.online(client)
 
     def _on_subscribe(
-        self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
+        self, _client: mqtt.Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
-        for reason in reasons:
-            if reason.is_failure:
-                raise SubscriptionRefusedError(
-                    f"the broker {self._options.address} refuses the subscription {self._options.subscription} "
-                    f"({reason}); give the collector's login read access to it"
-                )
-            if reason.value == 0 and not self._options.accept_qos_0:
-                raise SubscriptionRefusedError(
-                    f"the broker {self._options.address} grants the subscription {self._options.subscription} only "
-                    "without acknowledgement (QoS 0), which loses what is in flight with a crash; "
-                    "let it grant QoS 1, or accept it with JCM_MRV_ACCEPT_RISKS=qos_0"
-                )
-        self._subscribed = True
-        self._backoff.reset()
-        self._ready.set()
+        if self._subscriptions.answered(mid, reasons):
+            self._subscribed = True
+            self._backoff.reset()
+            self._ready.set()
 
     def _on_unsubscribe(self, _client: mqtt.Client, _data: Any, mid: int, _reasons: Any, _properties: Any) -> None:
         self._answered = mid == self._question

@@ -13,10 +13,12 @@ import psycopg
 import structlog
 from psycopg import Connection
 
+from devices.decoding.bindings import Declared
 from devices.topics import Topic
 from ingest import rows
 from ingest.batch import Account, Outcome, Planned
-from ingest.errors import LeaseHeldError, UnstorableError
+from ingest.errors import LeaseHeldError, StaleMemoryError, UnstorableError
+from ingest.memory import Aside
 from sql.connection import Role, connect
 from sql.migrator import check
 from sql.named import load
@@ -42,6 +44,7 @@ class Settled:
     received_at: datetime
     outcomes: list[Outcome] = field(default_factory=list)
     accounts: dict[str, Account] = field(default_factory=dict)
+    aside: Aside = field(default_factory=Aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,19 @@ class Store:
         """Read all declared sites and devices: 0.3 s and 25 MB for 100,000 devices, which else each cost a look."""
         return _declared(self.open().execute(self._queries["declared"]))
 
+    def declarations(self) -> int:
+        """Count the declarations that were ever applied."""
+        row = self.open().execute(self._queries["declarations"]).fetchone()
+        return row[0] if row is not None else 0
+
+    def foreign(self) -> list[Declared]:
+        """Read the declared devices of foreign families."""
+        return [Declared(*row) for row in self.open().execute(self._queries["foreign"])]
+
+    def remembered(self) -> list[tuple[str, str, int, str]]:
+        """Read what collectors remember, see `ingest.memory`."""
+        return self.open().execute(self._queries["remembered"]).fetchall()
+
     def look_up(self, unknown: Sequence[Topic]) -> tuple[set[str], dict[Topic, int]]:
         """Find which of these sites and devices are declared.
 
@@ -133,6 +149,7 @@ class Store:
     def write(
         self,
         batch: Sequence[Planned],
+        aside: Aside | None = None,
         *,
         also: Callable[[Connection, Settled], None] | None = None,
         meanwhile: Callable[[], None] = _nothing,
@@ -144,6 +161,8 @@ class Store:
 
         Parameters
         ----------
+        aside
+            What is written beside the messages.
         meanwhile
             Called while the database inserts the readings; must not use the connection and does not raise.
 
@@ -151,6 +170,8 @@ class Store:
         ------
         UnstorableError, psycopg.DataError, psycopg.IntegrityError
             Something in the batch cannot be kept; nothing was.
+        StaleMemoryError
+            Another collector has remembered something meanwhile; read `remembered` and judge again. Nothing was kept.
         psycopg.OperationalError, psycopg.InternalError, StoreError
             The database is away or cannot write now; try again.
         """
@@ -163,10 +184,11 @@ class Store:
                 return doubt.settled
             self._doubt = None
         try:
-            doubt = self._write(connection, batch, meanwhile)
+            doubt = self._write(connection, batch, aside or Aside(), meanwhile)
             if also is not None:
                 also(connection, doubt.settled)
-            self._doubt = doubt
+            # Of joined readings alone there is no message to look for; what is remembered has a version to tell.
+            self._doubt = doubt if batch else None
             connection.execute("commit")
         except BaseException:
             self._abandon(connection)
@@ -195,7 +217,9 @@ class Store:
         ).fetchone()
         return found == (True,)
 
-    def _write(self, connection: Connection, batch: Sequence[Planned], meanwhile: Callable[[], None]) -> _Doubt:
+    def _write(
+        self, connection: Connection, batch: Sequence[Planned], aside: Aside, meanwhile: Callable[[], None]
+    ) -> _Doubt:
         queries = self._queries
         with connection.pipeline():
             connection.execute("begin")
@@ -205,8 +229,12 @@ class Store:
         received_at, transaction_id, blocks = begun
         message_ids = list(itertools.chain.from_iterable(range(first, first + 1000) for first in blocks))[: len(batch)]
         settled = Settled(received_at)
+        if aside:
+            aside = settled.aside = aside.with_ids(message_ids, received_at)
+            self._remember(connection, aside, received_at)
 
-        ended = self._store(connection, rows.readings(batch, message_ids, received_at), meanwhile)
+        own = rows.readings(batch, message_ids, received_at)
+        ended = self._store(connection, own + rows.joined(aside, received_at), meanwhile)
         place = 0
         for planned in batch:
             site = planned.site_id or _UNDECLARED
@@ -216,14 +244,59 @@ class Store:
             following = place + len(planned.readings)
             settled.outcomes.append(account.add(planned, ended[place:following]))
             place = following
+        self._joined(settled, aside, ended[place:])
 
         kept = rows.messages(
             batch, message_ids, settled.outcomes, received_at=received_at, collector=self._collector
         )  # fmt: skip
         self._copy(connection, "copy_message", rows.MESSAGE_TYPES, kept)
         self._quarantine(connection, batch, message_ids, received_at)
+        if aside:
+            self._write_aside(connection, aside, message_ids, received_at)
         self._account(connection, settled)
-        return _Doubt(batch, settled, transaction_id, message_ids[0])
+        return _Doubt(batch, settled, transaction_id, message_ids[0] if message_ids else 0)
+
+    def _remember(self, connection: Connection, aside: Aside, received_at: datetime) -> None:
+        if not aside.states:
+            return
+        parameters = {
+            "received_at": received_at,
+            "kinds": [key.kind for key in aside.states],
+            "keys": [key.name for key in aside.states],
+            "versions": [aside.versions[key] for key in aside.states],
+            "states": [msgspec.json.encode(state).decode() for state in aside.states.values()],
+        }
+        if connection.execute(self._queries["remember"], parameters).rowcount != len(aside.states):
+            raise StaleMemoryError("another collector has remembered something meanwhile")
+
+    @staticmethod
+    def _joined(settled: Settled, aside: Aside, outcomes: Sequence[Outcome]) -> None:
+        ended = iter(outcomes)
+        for one in aside.joined:
+            account = settled.accounts.setdefault(one.bound.device.site, Account())
+            for _ in one.judged.readings:
+                account.add_joined(next(ended))
+            for _ in one.judged.rejections:
+                account.add_joined(Outcome.QUARANTINED)
+
+    def _write_aside(
+        self, connection: Connection, aside: Aside, message_ids: Sequence[int], received_at: datetime
+    ) -> None:
+        if aside.joined:
+            self._copy(connection, "copy_reading_part", rows.PART_TYPES, rows.parts(aside))
+        refused = [
+            (part.received_at, part.message, rejection.element, one.bound.device.site, rows.name(one),
+             str(rejection.reason), rejection.detail)
+            for one in aside.joined for rejection in one.judged.rejections for part in [rows.origin(one, None)]
+        ]  # fmt: skip
+        if refused:
+            self._copy(connection, "copy_quarantine", rows.QUARANTINE_TYPES, refused)
+        if aside.events:
+            events = (
+                (received_at, message_ids[event.place], event.site, event.subject, event.event, event.detail)
+                for event in aside.events
+            )
+            self._copy(connection, "copy_device_event", rows.EVENT_TYPES, events)
 
     def _copy(
         self,

@@ -13,6 +13,7 @@ from deploy.health_server import HealthServer
 from deploy.servers import Endpoints, endpoints
 from deploy.settings import Settings, load_settings
 from deploy.signals import on_end
+from devices.decoding.catalogue import load as load_families
 from devices.mqtt_url import parse
 from ingest.collector import Collector, CollectorOptions
 from ingest.health import last_readings
@@ -35,6 +36,7 @@ def make_collector(settings: Settings, servers: Endpoints) -> Collector:
             session_expiry_s=settings.mqtt_session_expiry_s,
             share_group=settings.mqtt_share_group,
             accept_qos_0=Risk.QOS_0 in settings.accepted_risks,
+            sparkplug_host_id=settings.sparkplug_host_id,
         ),
         servers.database_url,
         CollectorOptions(
@@ -42,6 +44,7 @@ def make_collector(settings: Settings, servers: Endpoints) -> Collector:
             batch_linger_ms=settings.batch_linger_ms,
             future_tolerance=settings.future_tolerance,
             payload_limit_bytes=settings.payload_limit_bytes,
+            catalogue=load_families(settings.profiles),
             accepted_risks=settings.accepted_risks,
             code_version=version("jcm-mrv"),
         ),

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from deploy.servers import endpoints
 from deploy.settings import load_settings
+from devices.decoding.catalogue import load as load_families
 from ingest.quarantine import REASONS, Detail, Entry, Selection, Waiting, newest, show, waiting
 from ingest.quarantine_replay import Replay, Replayed
 from sql.connection import Role, connect, reported
@@ -103,6 +104,7 @@ def replay(
         future_tolerance=settings.future_tolerance,
         limit_bytes=settings.payload_limit_bytes,
         dry_run=dry_run,
+        catalogue=load_families(settings.profiles),
     )
     try:
         with reported(), _progress() as tell:

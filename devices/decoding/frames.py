@@ -18,6 +18,8 @@ class Part(msgspec.Struct, frozen=True):
     text: str
     message: int
     """Its id; until it has one, its place in the batch as −1, −2, …"""
+    received_at: datetime | None = None
+    """The message's, which with its id finds it."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -26,12 +28,12 @@ class Frame(msgspec.Struct, frozen=True):
     started_at: datetime
     parts: tuple[Part, ...]
 
-    def with_ids(self, message_ids: Sequence[int]) -> "Frame":
+    def with_ids(self, message_ids: Sequence[int], received_at: datetime) -> "Frame":
         """Put ids in the place of places."""
         return Frame(
             self.started_at,
             tuple(
-                Part(part.name, part.text, message_ids[-1 - part.message] if part.message < 0 else part.message)
+                Part(part.name, part.text, message_ids[-1 - part.message], received_at) if part.message < 0 else part
                 for part in self.parts
             ),
         )

@@ -155,8 +155,40 @@ where r.ts between %(first)s and %(last)s and s.ordinal = any(%(ordinals)s);
 -- name: copy_message
 copy message (
     received_at, message_id, arrived_at, topic, payload, sha256, qos, retained, redelivered,
-    collector, site_id, outcome, readings
+    collector, site_id, outcome, readings, note
 ) from stdin (format binary);
+
+-- name: copy_reading_part
+copy reading_part (device_id, ts, received_at, message_id, fields) from stdin (format binary);
+
+-- name: copy_device_event
+copy device_event (received_at, message_id, site_id, subject, event, detail) from stdin (format binary);
+
+-- name: remembered
+select kind, key, version, state::text from decoder_state;
+
+-- name: remember
+-- Who writes on a version that is not the newest writes nothing, and reads again.
+insert into decoder_state as d (kind, key, version, state, changed_at)
+select kind, key, version + 1, state::jsonb, %(received_at)s
+from unnest(%(kinds)s::text[], %(keys)s::text[], %(versions)s::bigint[], %(states)s::text[])
+    as given (kind, key, version, state)
+order by kind, key
+on conflict (kind, key) do update
+set version = excluded.version, state = excluded.state, changed_at = excluded.changed_at
+where d.version = excluded.version - 1;
+
+-- name: declarations
+-- A declaration is only ever added: as many as before means that nothing was declared since.
+select count(*) from declaration;
+
+-- name: foreign
+select d.site_id, d.id, d.device_id, d.profile, coalesce(d.address, '{}')::text, coalesce(d.fields, '{}')::text,
+       coalesce(d.time_zone, s.time_zone)
+from device d
+join site s on s.id = d.site_id
+where d.profile <> 'native'
+order by d.device_id;
 
 -- name: copy_quarantine
 copy quarantine (received_at, message_id, element, site_id, topic, reason, detail) from stdin (format binary);
