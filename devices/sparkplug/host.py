@@ -108,7 +108,7 @@ class _Message:
     def step(self) -> Step:
         node = self.node
         wanted = node.rebirth_wanted or self.rebirth
-        ask = wanted and self.kind is not Kind.NDEATH and self._may_ask(node.rebirth_asked_at)
+        ask = wanted and self._may_ask(node.rebirth_asked_at)
         if ask:
             node = replace(node, rebirth_wanted=True, rebirth_asked_at=self.arrived_at)
         elif wanted != node.rebirth_wanted:

@@ -3,6 +3,7 @@
 import gzip
 import math
 import struct
+import tracemalloc
 import zlib
 from datetime import UTC, datetime
 
@@ -207,10 +208,14 @@ def test_a_compressed_payload_is_read_as_if_it_were_not(compress):
 
 
 def test_a_compressed_payload_cannot_fill_the_memory():
-    bomb = wire.Payload(uuid="SPBV1.0_COMPRESSED", body=zlib.compress(b"\0" * (LIMIT_BYTES + 1)))
+    bomb = wire.Payload(uuid="SPBV1.0_COMPRESSED", body=zlib.compress(b"\0" * 20 * LIMIT_BYTES)).SerializeToString()
+    tracemalloc.start()
     with pytest.raises(SparkplugError) as caught:
-        decode(bomb.SerializeToString())
+        decode(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert caught.value.reason is Reason.TOO_LARGE
+    assert peak < 4 * LIMIT_BYTES
 
 
 @pytest.mark.parametrize("body", [b"", b"no zlib", zlib.compress(b"\x18\x07")[:-3]])
