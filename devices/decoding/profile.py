@@ -67,8 +67,7 @@ class Time(Part):
     format: Annotated[
         tuple[Annotated[str, AfterValidator(_known_format)], ...], BeforeValidator(_formats), Strict(strict=False)
     ]
-    """Tried in order. `unix` tells s, ms, µs and ns apart by size; `iso` is local where it has no offset; `dsmr` is local,
-    with W or S behind it."""
+    """Tried in order. `unix` tells s, ms, µs, ns apart by size; `iso` may lack an offset; `dsmr` ends with W or S."""
     zone: Annotated[str, AfterValidator(_known_zone)] = SITE
     """Of times without an offset: `site` or a time zone's name."""
     fold: Literal["arrival", "earlier", "later", "refuse"] = "arrival"
@@ -85,7 +84,7 @@ class Named(Part):
     field: Names
     """One of these must equal it."""
     address: str
-    """The key of `[address]` that it must equal; where that is empty, whatever device a payload names alone is meant."""
+    """The key of `[address]` that it must equal; where that is empty, the one device that a payload names is meant."""
     needed: bool = False
     """Whether a payload that names a device is refused where the declaration names none."""
 

@@ -149,8 +149,8 @@ def _raw(value: Any) -> Raw:
 def _senml(payload: bytes, _name: str, _path: str) -> list[Fields]:
     """Resolve SenML (RFC 8428, 4.6): records of one time are one element; `s`, an integrated sum, is `<name>.sum`.
 
-    The sum's unit is the record's times a second (4.2): of watts, joules. A time below 2^28 is relative to now, which is
-    the arrival: `@time` is then mostly negative or 0, and `@relative` is true.
+    The sum's unit is the record's times a second (4.2): of watts, joules. A time below 2^28 is relative to now, which
+    is the arrival: `@time` is then mostly negative or 0, and `@relative` is true.
     """
     records = _json(payload)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -345,7 +345,7 @@ def _dsmr_telegram(payload: bytes, _name: str, _path: str) -> list[Fields]:
     if start < 0 or end < start:
         raise ShapeError(Reason.PAYLOAD_UNDECODABLE, "not a whole telegram: / and ! are not both there")
     checksum = text[end + 1 :].strip()
-    # Before DSMR 4 there was none.
+    # Before DSMR 4, which says its version under 0.2.8, there was none.
     # Its lines end with CR LF, also where a bridge took the CR away.
     sent = text[start : end + 1].replace("\r\n", "\n").replace("\n", "\r\n")
     if checksum and f"{crc16(sent.encode()):04X}" != checksum.upper():
@@ -353,6 +353,8 @@ def _dsmr_telegram(payload: bytes, _name: str, _path: str) -> list[Fields]:
     fields: Fields = {}
     for code, values in _OBIS.findall(text[start:end]):
         fields.setdefault(code, values.rpartition("(")[2].rstrip(")").partition("*")[0])
+    if not checksum and "0.2.8" in fields:
+        raise ShapeError(Reason.PAYLOAD_UNDECODABLE, "the telegram's checksum is missing: a part was lost")
     return [fields]
 
 
