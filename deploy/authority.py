@@ -6,7 +6,6 @@ is handed out, so that there is no certificate that cannot be revoked.
 
 import fcntl
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -95,7 +94,7 @@ class AuthorityFolder:
         with self._locked():
             authority = self._load()
             known = self._read_list()
-            now = self._after_last_list()
+            now = _now()
             newly = {one.serial for one in known if one.serial in serials and one.revoked is None}
             known = [replace(one, revoked=now.isoformat()) if one.serial in newly else one for one in known]
             self._write_list(known)
@@ -153,21 +152,18 @@ class AuthorityFolder:
         except (OSError, ValueError, TypeError) as error:
             raise AuthorityError(f"the authority in {self.folder} cannot be read: {error}") from None
 
-    def _after_last_list(self) -> datetime:
-        """Wait for the second after the last list's: of two lists of one second OpenSSL keeps the one it knew."""
-        last = x509.load_pem_x509_crl(self.revocations.read_bytes()) if self.revocations.exists() else None
-        while last is not None and (now := _now()) <= last.last_update_utc:
-            if (last.last_update_utc - now).total_seconds() > 2:
-                raise AuthorityError(
-                    f"{self.revocations} is from {last.last_update_utc:%Y-%m-%dT%H:%M:%SZ}, which is still to come; "
-                    "set the clock"
-                )
-            time.sleep(0.05)
-        return _now()
-
     def _write_revocations(self, authority: certificates.Authority, known: Sequence[Issued], now: datetime) -> None:
         revoked = [(int(one.serial, 16), datetime.fromisoformat(one.revoked)) for one in known if one.revoked]
-        _write_public(self.revocations, certificates.revocation_list(authority, revoked, now))
+        number = 1
+        if self.revocations.exists():
+            try:
+                last = x509.load_pem_x509_crl(self.revocations.read_bytes())
+                number += last.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+            except (ValueError, x509.ExtensionNotFound) as error:
+                raise AuthorityError(
+                    f"{self.revocations} cannot be read: {error}; delete it, it is made anew from {self._list.name}"
+                ) from None
+        _write_public(self.revocations, certificates.revocation_list(authority, revoked, now, number=number))
 
     def _read_list(self) -> list[Issued]:
         try:

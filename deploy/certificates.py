@@ -94,8 +94,10 @@ def issue_server(authority: Authority, hosts: Sequence[str], now: datetime, *, d
     return _issue(authority, hosts[0][:64], hosts, ExtendedKeyUsageOID.SERVER_AUTH, now, days)
 
 
-def revocation_list(authority: Authority, revoked: Iterable[tuple[int, datetime]], now: datetime) -> bytes:
-    """List the serial numbers of revoked certificates and when they were revoked (PEM).
+def revocation_list(
+    authority: Authority, revoked: Iterable[tuple[int, datetime]], now: datetime, *, number: int
+) -> bytes:
+    """List the serial numbers of revoked certificates and when they were revoked (PEM); `number` grows with each list.
 
     The list holds until the authority ends: a broker with a list that has run out refuses every site, and ours lies
     beside the broker, where a newer one replaces it.
@@ -106,7 +108,7 @@ def revocation_list(authority: Authority, revoked: Iterable[tuple[int, datetime]
         .last_update(now)
         .next_update(authority.certificate.not_valid_after_utc)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
-        .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
+        .add_extension(x509.CRLNumber(number), critical=False)
     )
     for serial, at in revoked:
         builder = builder.add_revoked_certificate(

@@ -255,11 +255,14 @@ def test_a_revoked_certificate_is_refused_from_the_next_connection_on(central: C
         assert central.refusal(renewed) == ""
         # Mosquitto looks at a certificate once; who is connected stays so.
         assert connected.publish("jcm/v1/site-1/inverter-1/readings") == 0
-    # Made in the same second as the last list, a list would count for nothing.
-    another, serial = central.certify(SITE)
-    central.revoke(serial)
-    assert central.refusal(another) == "SSLV3_ALERT_CERTIFICATE_REVOKED"
-    assert central.refusal(former) == "SSLV3_ALERT_CERTIFICATE_REVOKED"
+
+
+def test_the_second_of_two_revocations_counts_as_well(central: Central) -> None:
+    first, second = central.certify(SITE), central.certify(SITE)
+    # Within a second: a list is not told from the one before by its time.
+    central.revoke(first[1])
+    central.revoke(second[1])
+    assert [central.refusal(site) for site, _ in (first, second)] == ["SSLV3_ALERT_CERTIFICATE_REVOKED"] * 2
 
 
 def test_a_certificate_of_another_authority_is_refused(central: Central, tmp_path: Path) -> None:

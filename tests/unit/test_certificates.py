@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -85,7 +84,7 @@ def test_a_key_that_is_not_the_certificates_is_no_authority() -> None:
 
 
 def test_a_list_names_who_is_revoked_and_holds_as_long_as_the_authority(authority: Authority) -> None:
-    crl = x509.load_pem_x509_crl(revocation_list(authority, [(17, NOW - timedelta(days=3))], NOW))
+    crl = x509.load_pem_x509_crl(revocation_list(authority, [(17, NOW - timedelta(days=3))], NOW, number=5))
     assert crl.is_signature_valid(authority.certificate.public_key())  # type: ignore[arg-type]
     assert [(one.serial_number, one.revocation_date_utc) for one in crl] == [(17, NOW - timedelta(days=3))]
     assert crl.last_update_utc == NOW
@@ -146,15 +145,27 @@ def test_revoking_says_what_is_new_and_keeps_what_was(tmp_path: Path) -> None:
     assert {f"{one.serial_number:x}" for one in x509.load_pem_x509_crl(folder.revocations.read_bytes())} == set(serials)
 
 
-def test_a_list_is_always_later_than_the_one_before(tmp_path: Path) -> None:
+def test_each_list_has_a_higher_number(tmp_path: Path) -> None:
     folder = AuthorityFolder(tmp_path)
     _, issued = folder.issue_client("s", days=30)
-    times = [x509.load_pem_x509_crl(folder.revocations.read_bytes()).last_update_utc]
-    for _ in range(2):
+    numbers = []
+    for _ in range(3):
+        crl = x509.load_pem_x509_crl(folder.revocations.read_bytes())
+        numbers.append(crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number)
         folder.revoke([issued.serial])
-        times.append(x509.load_pem_x509_crl(folder.revocations.read_bytes()).last_update_utc)
-    assert sorted(set(times)) == times
-    assert times[-1] <= datetime.now(UTC)
+    # RFC 5280, 5.2.3.
+    assert numbers == [1, 2, 3]
+
+
+def test_a_damaged_list_is_made_anew(tmp_path: Path) -> None:
+    folder = AuthorityFolder(tmp_path)
+    _, issued = folder.issue_client("s", days=30)
+    folder.revocations.write_text("?")
+    with pytest.raises(AuthorityError, match=r"crl\.pem cannot be read: .*; delete it"):
+        folder.revoke([issued.serial])
+    folder.revocations.unlink()
+    folder.revoke([issued.serial])
+    assert len(x509.load_pem_x509_crl(folder.revocations.read_bytes())) == 1
 
 
 def test_a_revocation_that_was_cut_off_before_the_list_is_mended(tmp_path: Path) -> None:
@@ -165,17 +176,6 @@ def test_a_revocation_that_was_cut_off_before_the_list_is_mended(tmp_path: Path)
     folder.revocations.write_bytes(before)
     assert folder.revoke([issued.serial]) == []
     assert len(x509.load_pem_x509_crl(folder.revocations.read_bytes())) == 1
-
-
-def test_a_clock_that_went_back_is_said_and_not_waited_for(tmp_path: Path) -> None:
-    folder = AuthorityFolder(tmp_path)
-    _, issued = folder.issue_client("s", days=30)
-    key = Authority.load(Pem((tmp_path / "ca.key").read_bytes(), folder.certificate.read_bytes()))
-    folder.revocations.write_bytes(revocation_list(key, [], datetime.now(UTC) + timedelta(days=1)))
-    began = time.monotonic()
-    with pytest.raises(AuthorityError, match="set the clock"):
-        folder.revoke([issued.serial])
-    assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize(
