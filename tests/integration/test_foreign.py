@@ -91,8 +91,9 @@ def anyone(broker, servers):
 def quick() -> dict:
     """The families, with a second in the place of the ten in which OpenDTU's fields belong together."""
     profile = built_in()["opendtu"]
-    [source] = profile.sources
-    sources = (source.model_copy(update={"join_s": 1.0}),)
+    sources = tuple(
+        source.model_copy(update={"join_s": 1.0}) if source.join_s is not None else source for source in profile.sources
+    )
     return dict(built_in()) | {"opendtu": profile.model_copy(update={"sources": sources})}
 
 
