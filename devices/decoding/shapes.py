@@ -193,6 +193,7 @@ def _number(value: Any) -> Decimal:
 
 
 _LINE_PART = re.compile(r"(?:\\.|[^,= \\])+")
+_LINE_TAG = re.compile(r",((?:\\.|[^,= \\])+)=((?:\\.|[^, \\])*)")
 _LINE_FIELD = re.compile(r'((?:\\.|[^,= \\])+)=("(?:\\.|[^"\\])*"|[^," ]*)')
 
 
@@ -210,7 +211,7 @@ def _line(line: str) -> Fields:
         raise ShapeError(Reason.PAYLOAD_UNDECODABLE, "a line has no fields")
     measurement = _LINE_PART.match(head[1])
     fields: Fields = {"measurement": _unescaped(measurement[0] if measurement else "")}
-    for tag in _LINE_FIELD.finditer(head[1], measurement.end() if measurement else 0):
+    for tag in _LINE_TAG.finditer(head[1], measurement.end() if measurement else 0):
         fields[f"tags.{_unescaped(tag[1])}"] = _unescaped(tag[2])
     at = head.end()
     while (field := _LINE_FIELD.match(line, at)) is not None:
