@@ -54,7 +54,6 @@ def _siemens(device: SimulatedDevice) -> Wire:
         )
         content = {
             "item_id": f"{device.hexadecimal}-powercenter", "count": len(items), "total": len(items),
-            "timestamp": f"{utc(s.clock):%Y-%m-%dT%H:%M:%S.000Z}",
             "_embedded": {"item": [
                 # Numbers are strings.
                 {"name": name, "id": number, "internal_name": internal, "display_value": f"{value} {unit}",
@@ -145,7 +144,14 @@ def _named(energy: str, unit: str, power: str, power_unit: str = "W") -> dict[st
 FAMILIES = (
     Family("acrel", _acrel, "meter", _PLANT, Decimal(10), calendar=True, sentinel=False),
     Family("advantech-wise", _wise, "meter", _PLANT, calendar=True, fields=_named("ai2", "kWh", "ai1", "kW")),
-    Family("siemens", _siemens, "meter", _PLANT, calendar=True),
+    Family(
+        "siemens",
+        _siemens,
+        "meter",
+        _PLANT,
+        timestamps=False,
+        fields=_named("active_energy_export", "Wh", "active_power"),
+    ),
     Family("neuron", _neuron, "meter", _PLANT, fields=_named("energy", "Wh", "power")),
     Family("thingsboard", _thingsboard, "meter", _PLANT, fields=_named("energy", "Wh", "power")),
     Family("senml", _senml, "meter", _PLANT, fields=_named("energy", "Wh", "power")),

@@ -239,6 +239,7 @@ FAMILIES = (
     Family("solaredge2mqtt", _solaredge, rated_w=(4_000, 25_000), timestamps=False),
     Family("shelly-gen2", _shelly_gen2, "meter", (3_000, 15_000), Decimal("0.01"), 64, jitters=True),
     Family("tasmota", _tasmota, "meter", _PLUG, calendar=True, sentinel=False),
-    Family("zigbee2mqtt", _zigbee2mqtt, "meter", _PLUG, resolution_wh=Decimal(10), retains=True, calendar=True,
+    # The profile reads `energy` as what a plug's load drew, which for a plug of a PV module is the generation.
+    Family("zigbee2mqtt", _zigbee2mqtt, "meter", _PLUG, Decimal(10), 48, "TotWhImp", calendar=True, retains=True,
            jitters=True),
 )  # fmt: skip

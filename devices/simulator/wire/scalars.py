@@ -204,7 +204,7 @@ def _dsmr_reader(device: SimulatedDevice) -> Wire:
     return Wire({"prefix": prefix}, encode)
 
 
-_MICRO = (400, 2000)
+_MICRO = (400, 1600)
 
 FAMILIES = (
     Family("opendtu", _opendtu, rated_w=_MICRO, scalar=True, retains=True, sentinel=False),
@@ -214,7 +214,8 @@ FAMILIES = (
            sentinel=False),
     Family("victron", _victron, rated_w=(3_000, 10_000), timestamps=False, scalar=True, jitters=True),
     Family("mbmd", _mbmd, "meter", timestamps=False, scalar=True, sentinel=False),
-    Family("esphome", _esphome, "meter", (1_000, 10_000), timestamps=False, scalar=True, retains=True, jitters=True),
+    Family("esphome", _esphome, "meter", (1_000, 10_000), timestamps=False, scalar=True, retains=True, jitters=True,
+           fields={"TotWhExp": {"names": "total_energy", "unit": "kWh"}, "W": {"names": "power", "unit": "W"}}),
     Family("shelly-gen1", _shelly_gen1, "meter", (2_000, 12_000), Decimal("0.1"), 64, timestamps=False, scalar=True,
            sentinel=False, jitters=True),
     Family("dsmr-reader", _dsmr_reader, "meter", (3_000, 15_000), scalar=True, retains=True, sentinel=False),
