@@ -219,7 +219,8 @@ def _value(name: str, one: FieldMap, found: Sequence[tuple[Raw, Raw]], source: S
         return Note.OUT_OF_RANGE
     if one.between is not None and not one.between[0] <= value <= one.between[1]:
         return Note.OUT_OF_RANGE
-    return float(value)
+    # A negative factor makes −0 of 0, which is the same number and other bytes.
+    return float(value) + 0.0
 
 
 def _unit(point: Point, one: FieldMap, said: Raw) -> str | None:

@@ -98,7 +98,7 @@ def _read(
     found = elements(source.shape, payload, name=name, path=source.elements)
     alone = len({_named(source, fields) for fields in found}) == 1
     for index, fields in enumerate(found):
-        if any(_plain(fields.get(path)) != _plain(value) for path, value in source.where.items()):
+        if any(_plain(fields.get(path)) not in values for path, values in source.where.items()):
             notes.add(Note.OTHER)
         elif stale and (source.join_s is not None or not has_own_time(fields, source.time)):
             notes.add(Note.RETAINED)

@@ -105,8 +105,8 @@ class Source(Part):
     elements: str = ""
     """The path of the list of elements, where a payload holds several."""
     device: Named | None = None
-    where: dict[str, str | int | bool] = Field(default_factory=dict)
-    """What must stand in a payload for it to be one of these; others are kept without a reading."""
+    where: dict[str, Literals] = Field(default_factory=dict)
+    """What must stand in a payload for it to be one of these (or one of a list); others are kept without a reading."""
     quality: Quality | None = None
     time: Time | None = None
     """None: the time of arrival."""
