@@ -22,7 +22,13 @@ _OWN = ("bdSeq", "Node Control/", "Device Control/")
 
 
 def judge_step(
-    step: Step, address: Address, routes: Sequence[Route], *, arrived_at: datetime, latest: datetime
+    step: Step,
+    address: Address,
+    routes: Sequence[Route],
+    *,
+    arrived_at: datetime,
+    latest: datetime,
+    retained: bool = False,
 ) -> Judged:
     """Make readings of the samples of a message; each instant of it is an element.
 
@@ -36,6 +42,8 @@ def judge_step(
         The declared devices of the edge node; `address.device` of the declaration chooses, empty: the node itself.
     arrived_at, latest
         Aware; the time of a sample that has none, and the latest that a time may be.
+    retained
+        Whether the broker had kept the message, which Sparkplug does not want; its values need a time of their own.
     """
     judged = Judged()
     judged.rejections += [Rejection(one.reason, one.detail) for one in step.rejections]
@@ -54,6 +62,9 @@ def judge_step(
     for sample in step.samples:
         fields: Fields = {name: _raw(value) for name, value in sample.values.items() if not name.startswith(_OWN)}
         if not fields:
+            continue
+        if retained and sample.time is None:
+            judged.notes.add(Note.RETAINED)
             continue
         at = sample.time or arrived_at + index * _MICROSECOND
         if not meant:
