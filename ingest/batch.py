@@ -12,15 +12,15 @@ from enum import StrEnum
 
 from devices import native, topics
 from devices.decoding.elements import Bound, Judged
+from devices.decoding.judging import TOPIC_UNKNOWN, Judge, frame_key
+from devices.decoding.memory import Key, Memory
 from devices.decoding.messages import DEVICE_UNKNOWN
 from devices.decoding.profile import Source
 from devices.decoding.routes import Found, Routes, foreign
 from devices.native import Reason
 from devices.reading import Reading, Rejection
 from devices.topics import Topic
-from ingest.foreign import TOPIC_UNKNOWN, Judge, arrival, frame_key
 from ingest.inbox import Received
-from ingest.memory import Key, Memory
 
 _OURS = topics.FILTER.removesuffix("/#")
 
@@ -209,10 +209,10 @@ def plan(
 def _plan_foreign(
     message: Received, found: Found, judge: Judge, place: int, ordinal: int, latest: datetime, limit_bytes: int
 ) -> Planned:
+    # Of those that were read from the socket together, in their order.
+    arrived_at = datetime.fromtimestamp(message.arrived_at, UTC) + timedelta(microseconds=ordinal)
     try:
-        judged = judge.message(
-            found, message, place, arrived_at=arrival(message, ordinal), latest=latest, limit_bytes=limit_bytes
-        )
+        judged = judge.message(found, message, place, arrived_at=arrived_at, latest=latest, limit_bytes=limit_bytes)
     except Exception as error:  # noqa: BLE001 - as for the native decoder below
         judged = Judged(rejections=[Rejection(Reason.UNSTORABLE, f"the decoder failed by {type(error).__name__}")])
     return Planned(

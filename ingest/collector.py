@@ -13,16 +13,16 @@ import structlog
 
 from devices.decoding.bindings import bind
 from devices.decoding.catalogue import Catalogue, built_in
+from devices.decoding.judging import Judge
+from devices.decoding.memory import Aside, Memory
 from devices.native import Reason
 from devices.topics import Topic
 from ingest import batch, liveness, probe, self_check
 from ingest.backoff import Backoff
 from ingest.batch import Outcome, Planned, Registry
 from ingest.errors import LeaseHeldError, StaleMemoryError, StoreFailedError, UnstorableError
-from ingest.foreign import Judge
 from ingest.inbox import Inbox, Received
 from ingest.liveness import Check, Pulse
-from ingest.memory import Aside, Memory
 from ingest.metrics import Live, Metrics
 from ingest.self_check import Risk
 from ingest.session import Session, SessionOptions

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from psycopg import Connection
 
+from devices.decoding.judging import TOPIC_AMBIGUOUS, TOPIC_UNKNOWN
 from devices.decoding.messages import DEVICE_UNKNOWN
 from devices.native import Reason
 from devices.sparkplug.payload import Reason as SparkplugReason
 from ingest.errors import QuarantineEntryUnknownError
-from ingest.foreign import TOPIC_AMBIGUOUS, TOPIC_UNKNOWN
 from sql.named import load
 
 REASONS = (

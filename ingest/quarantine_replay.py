@@ -17,12 +17,12 @@ from psycopg import Connection
 
 from devices.decoding.bindings import bind
 from devices.decoding.catalogue import Catalogue, built_in
+from devices.decoding.judging import Judge
+from devices.decoding.memory import Aside, Joined, Memory
 from devices.native import Reason
 from ingest.batch import Outcome, Planned, Registry, plan
 from ingest.errors import QuarantineBusyError, QuarantineEntryUnknownError, UnstorableError
-from ingest.foreign import Judge
 from ingest.inbox import Received
-from ingest.memory import Aside, Joined, Memory
 from ingest.quarantine import Selection
 from ingest.store import Settled, Store
 from sql.named import load

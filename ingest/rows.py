@@ -13,10 +13,10 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from devices.decoding.frames import Part
+from devices.decoding.memory import Aside, Joined
 from devices.points import POINTS
 from devices.reading import Reading
 from ingest.batch import Outcome, Planned
-from ingest.memory import Aside, Joined
 
 Row = tuple[Any, ...]
 
@@ -36,7 +36,7 @@ QUARANTINE_TYPES = ("timestamptz", "int8", "int4", "text", "text", "text", "text
 """Of the statement `copy_quarantine`."""
 
 
-PART_TYPES = ("int4", "timestamptz", "timestamptz", "int8", "text[]")
+PART_TYPES = ("int4", "timestamptz", "timestamptz", "int8", "text", "text")
 """Of `parts`, in the order of the statement `copy_reading_part`."""
 
 EVENT_TYPES = ("timestamptz", "int8", "text", "text", "text", "text")
@@ -102,14 +102,12 @@ def name(one: Joined) -> str:
 
 
 def parts(aside: Aside) -> Iterator[Row]:
-    """Make the rows that say which messages each joined reading was made of."""
+    """Make the rows that say which messages each joined reading was made of, or was not."""
     for one in aside.joined:
-        for _, device_id, reading in one.judged.readings:
-            fields: dict[tuple[datetime | None, int], list[str]] = {}
-            for part in one.frame.parts:
-                fields.setdefault((part.received_at, part.message), []).append(part.name)
-            for (received_at, message_id), names in fields.items():
-                yield device_id, reading.ts, received_at, message_id, names
+        ts = one.judged.readings[0][2].ts if one.judged.readings else one.frame.started_at
+        note = ",".join(sorted(one.judged.notes)) or None
+        for part in one.frame.parts:
+            yield one.bound.device_id, ts, part.received_at, part.message, part.name, note
 
 
 def numbered(readings: Sequence[Row]) -> Iterator[Row]:

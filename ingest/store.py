@@ -14,11 +14,11 @@ import structlog
 from psycopg import Connection
 
 from devices.decoding.bindings import Declared
+from devices.decoding.memory import Aside
 from devices.topics import Topic
 from ingest import rows
 from ingest.batch import Account, Outcome, Planned
 from ingest.errors import LeaseHeldError, StaleMemoryError, UnstorableError
-from ingest.memory import Aside
 from sql.connection import Role, connect
 from sql.migrator import check
 from sql.named import load

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from devices import native
 from devices.decoding.elements import Bound, Judged
-from devices.decoding.frames import Frame, Part, add
-from devices.decoding.messages import close, read
-from devices.decoding.profile import Profile, Source, Vector
+from devices.decoding.judging import Judge, frame_key
+from devices.decoding.memory import Memory
+from devices.decoding.profile import Profile, Vector
 from devices.decoding.routes import Routes
 from devices.reading import Reading
 from devices.time_zones import time_zone
 from devices.topics import Topic
 
 _TOLERANCE = timedelta(seconds=300)
-_LIMIT_BYTES = 1_048_576
 
 
 @dataclass(slots=True)
@@ -48,38 +48,48 @@ def bound_to(profile: Profile, vector: Vector) -> Bound:
 def run(profile: Profile, vector: Vector) -> Outcome:
     """Decode the messages of a vector, and close what is open at the end."""
     at = vector.arrived_at
-    messages: list[tuple[str, bytes, bool, datetime]] = []
+    messages: list[Said] = []
     for message in vector.messages:
         at += timedelta(seconds=message.after_s)
-        messages.append((message.topic, message.data, message.retained, at))
+        messages.append(Said(message.topic, message.data, message.retained, at))
     return decode([bound_to(profile, vector)], messages)
 
 
-def decode(bounds: Sequence[Bound], messages: Iterable[tuple[str, bytes, bool, datetime]]) -> Outcome:
-    """Decode messages (topic, payload, retained, arrival) of declared devices, and close what is open at the end."""
+class Said(NamedTuple):
+    """A message."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    at: datetime
+    redelivered: bool = False
+
+
+def decode(bounds: Sequence[Bound], messages: Iterable[Said]) -> Outcome:
+    """Decode messages of declared devices, and close what is open at the end."""
     routes = Routes(bounds)
+    owners = {
+        frame_key(bound, source): (bound, source)
+        for bound in bounds
+        for source in bound.profile.sources
+        if source.join_s is not None
+    }
     outcome = Outcome()
-    frames: dict[tuple[int, int], tuple[Bound, Source, Frame]] = {}
-    latest = datetime.max.replace(tzinfo=UTC)
-    for topic, payload, retained, at in messages:
-        latest = at + _TOLERANCE
-        found = routes.find(topic)
+    judge = Judge(Memory())
+    taken = 0
+    for place, message in enumerate(messages):
+        latest = message.at + _TOLERANCE
+        found = routes.find(message.topic)
         if found is None:
-            _native(outcome, bounds, payload, latest)
+            _native(outcome, bounds, message.payload, latest)
             continue
-        result = read(found, payload, retained=retained, arrived_at=at, latest=latest, limit_bytes=_LIMIT_BYTES)
-        outcome.take(result.judged)
-        for route, name, text in result.parts:
-            bound, source = route.bound, route.source
-            assert source.join_s is not None  # noqa: S101
-            key = bound.device_id, bound.profile.sources.index(source)
-            open_frame = frames[key][2] if key in frames else None
-            ended, frame = add(open_frame, Part(name, text, 0), at, source.join_s)
-            if ended is not None:
-                outcome.take(close(bound, source, ended, latest=latest))
-            frames[key] = bound, source, frame
-    for bound, source, frame in frames.values():
-        outcome.take(close(bound, source, frame, latest=latest))
+        outcome.take(judge.message(found, message, place, arrived_at=message.at, latest=latest))
+        for joined in judge.aside.joined[taken:]:
+            outcome.take(joined.judged)
+        taken = len(judge.aside.joined)
+    judge.close_all(owners, _TOLERANCE)
+    for joined in judge.aside.joined[taken:]:
+        outcome.take(joined.judged)
     return outcome
 
 

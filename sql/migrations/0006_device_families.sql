@@ -20,13 +20,15 @@ create table decoder_state (
     primary key (kind, key)
 );
 
--- Which messages a joined reading was made of. `reading.message_id` is the one that carried the register.
+-- Which messages a joined reading was made of, or was not, and then why. `reading.message_id` is the message that
+-- carried the register.
 create table reading_part (
     device_id   integer not null,
     ts          timestamptz not null,
     received_at timestamptz not null,
     message_id  bigint not null,
-    fields      text[] not null
+    field       text not null,
+    note        text
 );
 select create_hypertable('reading_part', by_range('ts', interval '7 days'), create_default_indexes => false);
 create index reading_part_idx on reading_part (device_id, ts);

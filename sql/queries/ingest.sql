@@ -159,7 +159,7 @@ copy message (
 ) from stdin (format binary);
 
 -- name: copy_reading_part
-copy reading_part (device_id, ts, received_at, message_id, fields) from stdin (format binary);
+copy reading_part (device_id, ts, received_at, message_id, field, note) from stdin (format binary);
 
 -- name: copy_device_event
 copy device_event (received_at, message_id, site_id, subject, event, detail) from stdin (format binary);

@@ -10,10 +10,10 @@ import pytest
 from deploy.registry import apply
 from devices.declaration_file import parse
 from devices.decoding.catalogue import built_in
+from devices.decoding.judging import Judge
+from devices.decoding.memory import FRAME, Key, Memory
 from ingest.collector import CollectorOptions
 from ingest.errors import StaleMemoryError
-from ingest.foreign import Judge
-from ingest.memory import FRAME, Key, Memory
 from ingest.quarantine import Selection
 from ingest.quarantine_replay import Replay
 from ingest.store import Store
@@ -140,11 +140,11 @@ def test_fields_that_come_one_by_one_become_one_reading(broker, database, client
     ]
     parts = rows(
         database,
-        "select fields from reading_part p join message m using (received_at, message_id)"
+        "select field from reading_part p join message m using (received_at, message_id)"
         " where p.ts = %s order by message_id",
         found[0][0],
     )
-    assert parts == [(["status/last_update"],), (["0/power"],), (["0/yieldday"],), (["0/yieldtotal"],)]
+    assert parts == [("status/last_update",), ("0/power",), ("0/yieldday",), ("0/yieldtotal",)]
     balance = rows(database, "select sum(messages_received), sum(readings_received) from ingest_account")
     assert balance == [(count(database, "message"), count(database, "reading"))]
 

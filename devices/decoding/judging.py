@@ -1,10 +1,12 @@
 """Messages of foreign families: judged with what is remembered, and what is to be remembered from them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from devices.decoding.elements import Bound, Judged
 from devices.decoding.frames import Frame, Part, add
+from devices.decoding.memory import FRAME, SPARKPLUG, Aside, Command, Event, Joined, Key, Memory, State, due
 from devices.decoding.messages import Parts, close, read
 from devices.decoding.profile import Source
 from devices.decoding.routes import Found
@@ -15,13 +17,31 @@ from devices.sparkplug import topics as sparkplug_topics
 from devices.sparkplug.messages import rebirth_command
 from devices.sparkplug.node import Node
 from devices.sparkplug.topics import Address
-from ingest.inbox import Received
-from ingest.memory import FRAME, SPARKPLUG, Aside, Command, Event, Joined, Key, Memory, State, due
 
 Owners = Mapping[Key, tuple[Bound, Source]]
 
 TOPIC_AMBIGUOUS = "topic_ambiguous"
 TOPIC_UNKNOWN = "topic_unknown"
+
+
+class Message(Protocol):
+    """A message as the broker handed it over."""
+
+    @property
+    def topic(self) -> str:
+        """Whole."""
+
+    @property
+    def payload(self) -> bytes:
+        """As received."""
+
+    @property
+    def retained(self) -> bool:
+        """Sent because of the subscription, not because it was just published."""
+
+    @property
+    def redelivered(self) -> bool:
+        """The broker's DUP."""
 
 
 def frame_key(bound: Bound, source: Source) -> Key:
@@ -50,7 +70,14 @@ class Judge:
         self.aside.versions[key] = self._memory.entry(key).version
 
     def message(
-        self, found: Found, message: Received, place: int, *, arrived_at: datetime, latest: datetime, limit_bytes: int
+        self,
+        found: Found,
+        message: Message,
+        place: int,
+        *,
+        arrived_at: datetime,
+        latest: datetime,
+        limit_bytes: int = 1_048_576,
     ) -> Judged:
         """Judge one message.
 
@@ -90,9 +117,7 @@ class Judge:
             self._remember(key, frame)
 
     def _close(self, bound: Bound, source: Source, frame: Frame, latest: datetime) -> None:
-        judged = close(bound, source, frame, latest=latest)
-        if judged.readings or judged.rejections:
-            self.aside.joined.append(Joined(bound, frame, judged))
+        self.aside.joined.append(Joined(bound, frame, close(bound, source, frame, latest=latest)))
 
     def close_due(self, owners: Owners, until: datetime, future_tolerance: timedelta) -> None:
         """Close the frames that nothing can be added to any more, see `ingest.memory.due`."""
@@ -111,7 +136,7 @@ class Judge:
         self._remember(key, None)
 
     def _sparkplug(
-        self, found: Found, site: str, message: Received, place: int, arrived_at: datetime, latest: datetime
+        self, found: Found, site: str, message: Message, place: int, arrived_at: datetime, latest: datetime
     ) -> Judged:
         address = sparkplug_topics.parse(found.topic)
         if not isinstance(address, Address):
@@ -131,9 +156,4 @@ class Judge:
             self.aside.commands.append(Command(topic, rebirth_command(arrived_at)))
         subject = "/".join(filter(None, (address.group, address.edge, address.device)))
         self.aside.events += [Event(place, site, subject, str(one.code), one.detail) for one in step.events]
-        return judge_step(step, address, found.routes, arrived_at=arrived_at, latest=latest)
-
-
-def arrival(message: Received, ordinal: int) -> datetime:
-    """Give the time of a message's arrival; of those that were read from the socket together, in their order."""
-    return datetime.fromtimestamp(message.arrived_at, UTC) + timedelta(microseconds=ordinal)
+        return judge_step(step, address, found.routes, arrived_at=arrived_at, latest=latest, retained=message.retained)
