@@ -155,6 +155,6 @@ FAMILIES = (
     Family("neuron", _neuron, "meter", _PLANT, fields=_named("energy", "Wh", "power")),
     Family("thingsboard", _thingsboard, "meter", _PLANT, fields=_named("energy", "Wh", "power")),
     Family("senml", _senml, "meter", _PLANT, fields=_named("energy", "Wh", "power")),
-    Family("telegraf-json", _telegraf, "meter", _PLANT, fields=_named("energy", "Wh", "power")),
+    Family("telegraf-json", _telegraf, "meter", _PLANT, fields=_named("fields.energy", "Wh", "fields.power")),
     Family("influx-line", _influx, "meter", _PLANT, fields=_named("energy", "Wh", "power")),
 )

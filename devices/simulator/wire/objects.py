@@ -238,7 +238,9 @@ FAMILIES = (
     Family("enphase", _enphase, rated_w=_HOUSE, sentinel=False),
     Family("solaredge2mqtt", _solaredge, rated_w=(4_000, 25_000), timestamps=False),
     Family("shelly-gen2", _shelly_gen2, "meter", (3_000, 15_000), Decimal("0.01"), 64, jitters=True),
-    Family("tasmota", _tasmota, "meter", _PLUG, calendar=True, sentinel=False),
+    # A socket between a small PV system and the grid: its only total counts the delivery.
+    Family("tasmota", _tasmota, "meter", _PLUG, bits=64, calendar=True, sentinel=False,
+           fields={"TotWhExp": {"names": "ENERGY.Total", "unit": "kWh"}, "W": {"names": "ENERGY.Power"}}),
     # The profile reads `energy` as what a plug's load drew, which for a plug of a PV module is the generation.
     Family("zigbee2mqtt", _zigbee2mqtt, "meter", _PLUG, Decimal(10), 48, "TotWhImp", calendar=True, retains=True,
            jitters=True),
