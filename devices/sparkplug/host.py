@@ -7,7 +7,8 @@ The raw message is evidence as any other and can be decoded again later.
 Deaths: the NDEATH of an earlier session may arrive after the next NBIRTH, so one whose bdSeq is lower than the current
 birth's is left alone. A higher one is taken: either the birth between was lost, or the client is pysparkplug (0.6.1),
 which numbers the NDEATH of a graceful disconnect for its next session. bdSeq runs from 0 to 255, so "lower" is meant
-round the clock.
+round the clock. The price: mqtt-spb-wrapper (2.1.2) numbers its will one lower than its birth, so the host does not
+notice when that client is cut off; only its silence tells.
 """
 
 from datetime import datetime, timedelta

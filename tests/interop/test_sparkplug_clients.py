@@ -324,3 +324,26 @@ def test_pypi_mqtt_spb_wrapper(mqtt_spb_wrapper, live):
         assert death.codes == [Occurrence.SEQ_MISSING, Occurrence.DEVICE_DEAD]
         assert [metric.name for metric in death.payload.metrics] == ["bdSeq"]
         assert not running.host.node.devices[DEVICE].online
+
+
+def test_pypi_mqtt_spb_wrapper_as_an_edge_node(mqtt_spb_wrapper, live):
+    program = Program([*mqtt_spb_wrapper.command, "edge"])
+    with live(program) as running:
+        birth = running.host.expect(Kind.NBIRTH)
+        assert (birth.codes, birth.step.rejections) == ([Occurrence.NODE_BORN], ())
+        assert birth.values == {f"DATA/{name}": value for name, value in BORN.items()} | {
+            # No rebirth is to be had under that name.
+            "CMD/Node Control/Rebirth": False
+        }
+        running.do("data")
+        assert running.host.expect(Kind.NDATA).values == {"Inverter/temp": -13, "Inverter/energy": ENERGY + 2}
+        running.process.kill()
+        # Its will was numbered before its birth counted on: by the specification, the death of an earlier session.
+        death = running.host.expect(Kind.NDEATH)
+        assert death.codes == [Occurrence.NDEATH_STALE]
+        assert death.metrics["bdSeq"].raw == birth.metrics["bdSeq"].raw - 1
+        assert running.host.node.online
+    with live(program) as running:
+        running.host.expect(Kind.NBIRTH)
+        running.stopped()
+        assert running.host.expect(Kind.NDEATH).codes == [Occurrence.NODE_DEAD]
