@@ -76,7 +76,7 @@ def _devices(devices: Sequence[SimulatedDevice], start: date) -> Iterator[str]:
         if family.name not in _OWN:
             yield f"profile = {_text(family.name)}"
             yield f"address = {_table(device.family.connect(device).address)}"
-        if family.fields is not None:
+        if family.fields:
             fields = ", ".join(f"{point} = {_table(field)}" for point, field in family.fields.items())
             yield f"fields = {{ {fields} }}"
         if family.name in _OWN or family.fields is not None:

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -196,3 +197,9 @@ def test_all_of_them_at_once_stay_in_the_order_of_sending():
     sent = [one.at for one in Simulation(devices, DAY, 1, 900, ["all"]).messages()]
     assert sent == sorted(sent)
     assert datetime.fromtimestamp(sent[-1], UTC) - datetime.fromtimestamp(sent[0], UTC) > timedelta(hours=23)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_explained_to_operators(fault):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
+    assert f"\n| `{fault}` | " in page

@@ -56,7 +56,8 @@ class Family:
     jitters: bool = False
     """Whether its register is a rounded float that may fall by a count."""
     fields: Mapping[str, Mapping[str, str]] | None = None
-    """What a declaration says of the payload's names, where the family leaves them to the user."""
+    """What a declaration says of the payload's names, where the family leaves them, and the register, to the user;
+    nothing where they are points' names already."""
     own_topic: bool = False
     """Whether it publishes on the product's own topics, and never below `via`."""
 

@@ -66,4 +66,4 @@ def _sparkplug(device: SimulatedDevice) -> Wire:
     return Wire({"group": group, "edge": edge, "device": device.id}, encode)
 
 
-FAMILIES = (Family("sparkplug-b", _sparkplug, rated_w=(20_000, 110_000), bits=64),)
+FAMILIES = (Family("sparkplug-b", _sparkplug, rated_w=(20_000, 110_000), bits=64, fields={}),)
