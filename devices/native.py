@@ -128,7 +128,8 @@ def _elements(payload: bytes, limit_bytes: int) -> list[Any]:
         raise _Refused(Reason.PAYLOAD_TOO_LARGE, f"{len(payload)} bytes; at most {limit_bytes} are decoded")
     try:
         decoded: Any = _plain_decoder.decode(payload)
-    except msgspec.DecodeError:
+    # The second is raised where a name that is not UTF-8 would be put into the first.
+    except (msgspec.DecodeError, UnicodeDecodeError):
         decoded = _any_shape(payload)
     if not isinstance(decoded, list):
         return [decoded]
@@ -142,13 +143,13 @@ def _elements(payload: bytes, limit_bytes: int) -> list[Any]:
 def _any_shape(payload: bytes) -> Any:
     try:
         return _decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if not payload.strip():
             raise _Refused(Reason.PAYLOAD_EMPTY, "the payload is empty") from None
         return _tolerant(payload, error)
 
 
-def _tolerant(payload: bytes, error: msgspec.DecodeError) -> Any:
+def _tolerant(payload: bytes, error: Exception) -> Any:
     """Read again what is not of the expected shape, so that one bad element does not cost the others."""
     try:
         decoded = json.loads(payload.decode("utf-8"))
