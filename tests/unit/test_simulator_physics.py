@@ -171,3 +171,10 @@ def test_families_take_turns_and_registers_are_never_zero():
 def test_an_unknown_family_is_named():
     with pytest.raises(ValueError, match='there is no family "x": expected all or one of native, opendtu'):
         fleet(seed=1, sites=1, devices=1, families=["x"])
+
+
+def test_a_large_fleet_is_held_in_memory_a_few_samples_at_a_time():
+    many = fleet(seed=1, sites=1000, devices=10, families=["native"])
+    physics = Physics(many, DAY, 1, 300)
+    assert physics.window_ticks * len(many) <= 50_000
+    assert sum(column.nbytes for column in physics.window(0, physics.window_ticks).columns) < 10_000_000

@@ -208,7 +208,7 @@ _MICRO = (400, 1600)
 
 FAMILIES = (
     Family("opendtu", _opendtu, rated_w=_MICRO, scalar=True, retains=True, sentinel=False),
-    Family("ahoydtu", _ahoydtu, rated_w=_MICRO, resolution_wh=Decimal(10), timestamps=False, scalar=True,
+    Family("ahoydtu", _ahoydtu, rated_w=_MICRO, resolution_wh=Decimal(10), scalar=True,
            retains=True, sentinel=False),
     Family("deye", _deye, rated_w=(3_000, 12_000), resolution_wh=Decimal(100), timestamps=False, scalar=True,
            sentinel=False),
