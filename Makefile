@@ -6,12 +6,13 @@ RUN := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fault bench check docs lock clean
+.PHONY: help install demo test fault interop bench check docs proto lock clean
 
 help:
 	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
 	@echo "make test     all tests against real local servers"
 	@echo "make fault    every fault under 1,000,000 readings, 20 minutes (make fault ARGS='--seed 7' repeats a run)"
+	@echo "make interop  third-party Sparkplug clients against the real thing (npm and PyPI needed)"
 	@echo "make bench    what it does a second, beside what the machine could do (make bench ARGS=a for one figure)"
 	@echo "make check    lint and types"
 	@echo "make install  the command, as .venv/bin/jcm-mrv"
@@ -27,6 +28,9 @@ test: $(VENV)/.dev
 fault: $(VENV)/.dev
 	@$(RUN) -m pytest tests/fault -m long --timeout 1800 $(ARGS)
 
+interop: $(VENV)/.dev
+	@$(RUN) -m pytest tests/interop -m long $(ARGS)
+
 bench: $(VENV)/.dev
 	@$(RUN) -m tests.bench $(ARGS)
 
@@ -37,6 +41,9 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.run
 	@$(RUN) -m deploy.reference > docs/reference.md
+
+proto: $(VENV)/.dev
+	@$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. devices/sparkplug/sparkplug_b.proto
 
 # Pinned and hashed; the index is the one this machine's pip is set up with.
 lock:

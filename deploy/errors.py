@@ -50,3 +50,7 @@ class ProvisionError(DeployError):
 
 class AuthorityError(DeployError):
     """The certificate authority cannot issue or revoke."""
+
+
+class ProbeError(DeployError):
+    """What was heard of a device cannot be read."""

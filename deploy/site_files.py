@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from deploy.errors import ProvisionError
-from deploy.local.mosquitto import password_file
+from deploy.local.mosquitto import own_topics, password_file
 from devices.mqtt_url import BrokerAddress
 
 SITE_FOLDER = "/etc/jcm-mrv"
@@ -67,8 +67,12 @@ def acl(site: str, extra_filters: Sequence[str]) -> str:
             raise ProvisionError(
                 f"{site}: the topic {one!r} cannot be given to a site: it must begin with a name, and not with jcm or $"
             )
-    rules = [f"topic write jcm/v1/{site}/#", f"topic read jcm/v1/{site}/via/{_COMMANDS}"]
-    return "\n".join([f"user {site}", *rules, *(f"topic write {one}" for one in extra_filters)]) + "\n"
+    rules = [
+        f"topic write jcm/v1/{site}/#",
+        f"topic read jcm/v1/{site}/via/{_COMMANDS}",
+        "topic read spBv1.0/STATE/+",
+    ]
+    return "\n".join([f"user {site}", *rules, *own_topics(extra_filters)]) + "\n"
 
 
 def password_line(login: Login) -> str:
@@ -148,6 +152,7 @@ restart_timeout 5 60
 {secure}
 topic # out 1 "" jcm/v1/{login.site}/via/
 topic {_COMMANDS} in 0 "" jcm/v1/{login.site}/via/
+topic spBv1.0/STATE/+ in 1
 """
 
 

@@ -44,3 +44,7 @@ class SpoolError(DevicesError):
 
 class ProfileError(DevicesError):
     """A device family's profile cannot be used."""
+
+
+class ListenError(DevicesError):
+    """A broker cannot be listened to."""

@@ -14,6 +14,7 @@ from deploy.errors import OutputError, ProvisionError
 
 if TYPE_CHECKING:
     from deploy.authority import AuthorityFolder, Issued, Kind
+    from deploy.servers import Endpoints
     from deploy.site_files import Device
 
 # The addresses in it were written by a person.
@@ -99,6 +100,20 @@ def provision(
         click.echo(line)
 
 
+def _own_topics(site: str, where: "Endpoints") -> list[str]:
+    """List what the site's devices publish on topics of their own, by their families."""
+    from devices.decoding.bindings import Declared, bind
+    from devices.decoding.catalogue import load as load_families
+    from devices.decoding.routes import Routes
+    from sql.connection import Role, connect, reported
+    from sql.named import load
+
+    with reported(), connect(where.database_url, Role.READER, application="jcm-mrv device provision") as connection:
+        declared = [Declared(*row) for row in connection.execute(load("ingest")["foreign"])]
+    bounds, _ = bind(declared, load_families(where.settings.profiles))
+    return Routes(bounds).direct_filters(site)
+
+
 def _provision_site(
     site: str, folder: Path, authority: "AuthorityFolder", *, broker: str | None, days: int, renew: bool
 ) -> dict[str, Any]:
@@ -117,8 +132,7 @@ def _provision_site(
     if problem is not None:
         raise ProvisionError(problem)
     _check_folder(folder, "client.crt", renew=renew)
-    # What devices publish under names of their own is not known yet: profiles name it.
-    filters: Sequence[str] = ()
+    filters = _own_topics(site, where)
     rules = site_files.acl(site, filters)
     reached = mqtt_url.parse(where.mqtt_url)
     address = address if address is not None else reached

@@ -38,6 +38,7 @@ topic write jcm/v1/#
 # A site writes below its own name, whatever its payload claims, and hears what its own Sparkplug nodes are asked.
 pattern write jcm/v1/%u/#
 pattern read jcm/v1/%u/via/spBv1.0/+/NCMD/#
+pattern read spBv1.0/STATE/+
 """
 
 
@@ -190,6 +191,9 @@ max_packet_size 2097152
 set_tcp_nodelay true
 sys_interval 5
 
+# Many devices publish at QoS 0, which would be kept for no absent collector and never be acknowledged.
+upgrade_outgoing_qos true
+
 log_dest stderr
 log_type error
 log_type warning
@@ -199,10 +203,21 @@ connection_messages true
 """
 
 
+def own_topics(filters: Sequence[str]) -> list[str]:
+    """Return the rules for what a site's devices publish on topics of their own; Sparkplug nodes are asked there."""
+    rules = [f"topic write {one}" for one in filters]
+    for one in filters:
+        levels = one.split("/")
+        if levels[0] == "spBv1.0" and len(levels) > 1:
+            edge = levels[3] if len(levels) > 3 else "#"
+            rules.append(f"topic read spBv1.0/{levels[1]}/NCMD/{edge}")
+    return list(dict.fromkeys(rules))
+
+
 def access_file(site_filters: Mapping[str, Sequence[str]]) -> str:
     """Return Mosquitto's ACL: `ACCESS`, and the topics of their own that sites' devices write."""
     own = (
-        f"\nuser {site}\n" + "".join(f"topic write {one}\n" for one in filters)
+        f"\nuser {site}\n" + "".join(f"{rule}\n" for rule in own_topics(filters))
         for site, filters in sorted(site_filters.items())
     )
     return ACCESS + "".join(own)

@@ -55,6 +55,7 @@ class AddressKey(Part):
     """One thing that a declaration says so that the device is found."""
 
     about: Text
+    """What it is, for whoever declares a device."""
     default: str | None = None
     """What holds when the declaration leaves it out; None: it must be given. Empty: the level is not there."""
 
@@ -82,7 +83,7 @@ class Named(Part):
     """Where the payload names the device; it chooses among those declared for the very topic, and no others."""
 
     field: Names
-    """One of these must equal it."""
+    """Fields of the payload, one of which must equal it."""
     address: str
     """The key of `[address]` that it must equal; where that is empty, the one device that a payload names is meant."""
     needed: bool = False
@@ -93,7 +94,9 @@ class Quality(Part):
     """Which readings the device itself calls good."""
 
     field: str
+    """A field of the payload."""
     good: Literals
+    """What it says when the values are good."""
 
 
 class Source(Part):
@@ -102,12 +105,15 @@ class Source(Part):
     topic: str
     """With `{key}` of the address, `+`, and `{field}` for the rest of the topic, or for one level within."""
     shape: Literal[SHAPES]  # type: ignore[valid-type]
+    """How its payload is laid out, see below."""
     elements: str = ""
     """The path of the list of elements, where a payload holds several."""
     device: Named | None = None
+    """Where the payload names the device."""
     where: dict[str, Literals] = Field(default_factory=dict)
     """What must stand in a payload for it to be one of these (or one of a list); others are kept without a reading."""
     quality: Quality | None = None
+    """Where the device says that its values are good."""
     time: Time | None = None
     """None: the time of arrival."""
     join_s: Annotated[float, Field(gt=0, le=3600)] | None = None
@@ -121,6 +127,7 @@ class Source(Part):
     missing: Literals = ()
     """Values that mean no reading, in whatever field."""
     decimal_comma: bool = False
+    """Whether numbers have a comma where others have a point."""
 
     @property
     def stateful(self) -> bool:
@@ -132,8 +139,11 @@ class RegisterDefaults(Part):
     """What the family's lifetime register is, unless the declaration says otherwise."""
 
     point: Literal["TotWhExp", "TotWhImp"] = "TotWhExp"
+    """The point that counts the generation."""
     bits: Annotated[int, Field(ge=8, le=64)]
+    """How wide the register is, in bits."""
     resolution_wh: Positive
+    """What a count is worth."""
     micro_decrease_wh: Annotated[Exact, Field(ge=0)] = Decimal(0)
     """A drop up to this is the register's own rounding."""
 
@@ -142,17 +152,24 @@ class Trap(Part):
     """Something that devices of this family do, and a careless reader falls for; every one has a vector."""
 
     id: Text
+    """A short name, which vectors say."""
     what: Text
+    """What happens."""
     source: Text
+    """Where it is told of."""
 
 
 class Message(Part):
     """A message of a vector."""
 
     topic: str
+    """The family's own."""
     payload: str | None = None
+    """As text."""
     payload_hex: str | None = None
+    """As hexadecimal digits, where it is no text."""
     retained: bool = False
+    """Whether the broker had kept it."""
     after_s: float = 0.0
     """How long after the one before it arrived."""
 
@@ -166,24 +183,34 @@ class Expected(Part):
     """A reading that a vector gives."""
 
     ts: datetime
+    """Its time."""
     points: dict[str, float | int] = Field(default_factory=dict)
+    """All its values, in the units of the points."""
 
 
 class Vector(Part):
     """Messages as they were really seen, and what they must become."""
 
     about: Text
+    """What it shows."""
     source: Text
     """Where the sample is from: a repository and file, an issue, a page."""
     verbatim: bool = True
     """False: made from a description, because no sample is at hand."""
     trap: str | None = None
+    """The `id` of the trap that it is for."""
     address: dict[str, str] = Field(default_factory=dict)
+    """As in a declaration."""
     fields: dict[str, FieldMap] = Field(default_factory=dict)
+    """As in a declaration."""
     time_zone: str = "UTC"
+    """Of the site."""
     arrived_at: datetime
+    """When the first message came."""
     messages: tuple[Message, ...]
+    """In their order."""
     readings: tuple[Expected, ...] = ()
+    """What they must become, in order."""
     rejections: tuple[str, ...] = ()
     """Reason codes, in order."""
     notes: tuple[str, ...] = ()
@@ -202,17 +229,27 @@ class Profile(Part):
     """One family."""
 
     name: str
+    """The file's name, without `.toml`."""
     title: Text
+    """What a user calls the family."""
     about: str
+    """What a user must know to connect it."""
     support: Literal["live", "samples", "documentation"]
     """`live`: tried with a real client or device; `samples`: against real messages; `documentation`: from a text."""
     references: tuple[str, ...]
+    """Where all this was read."""
     address: dict[str, AddressKey]
+    """What a declaration says so that the device is found."""
     sources: tuple[Source, ...] = Field(alias="source")
+    """Its kinds of messages."""
     fields: tuple[MappedField, ...] = Field(default=(), alias="field")
+    """What its fields mean, where every device of the family has the same."""
     register_defaults: RegisterDefaults | None = Field(default=None, alias="register")
+    """Its lifetime register."""
     traps: tuple[Trap, ...] = Field(default=(), alias="trap")
+    """What one can fall for."""
     vectors: tuple[Vector, ...] = Field(default=(), alias="vector")
+    """Messages and what they must become; all are tested."""
 
     model_config = ConfigDict(strict=False, extra="forbid", frozen=True, validate_by_alias=True)
 

@@ -103,11 +103,17 @@ class Routes:
             self._matcher[key] = entries
 
     def direct_filters(self, site: str | None = None) -> list[str]:
-        """List the families' own topics as subscriptions that cover them all, none of which another one covers."""
+        """List the families' own topics as subscriptions that cover them all, none of which another one covers.
+
+        What a profile ignores is not asked for; it only comes where a bridge sends everything below a site's name.
+        """
         wanted = {
             key
             for key, entries in self._patterns.items()
-            if site is None or any(bound.device.site == site for bound, _, _ in entries)
+            if any(
+                source.shape != "ignored" and (site is None or bound.device.site == site)
+                for bound, source, _ in entries
+            )
         }
         return uncovered(wanted)
 

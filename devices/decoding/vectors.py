@@ -23,12 +23,15 @@ class Outcome:
     """What messages became."""
 
     readings: list[Reading] = field(default_factory=list)
+    origins: list[tuple[int, ...]] = field(default_factory=list)
+    """The places of the messages that each reading was made of."""
     rejections: list[str] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
 
-    def take(self, judged: Judged) -> None:
-        """Add what became of a message."""
+    def take(self, judged: Judged, *places: int) -> None:
+        """Add what became of messages."""
         self.readings += [reading for _, _, reading in judged.readings]
+        self.origins += [places] * len(judged.readings)
         self.rejections += [str(one.reason) for one in judged.rejections]
         self.notes |= {str(note) for note in judged.notes}
 
@@ -81,22 +84,26 @@ def decode(bounds: Sequence[Bound], messages: Iterable[Said]) -> Outcome:
         latest = message.at + _TOLERANCE
         found = routes.find(message.topic)
         if found is None:
-            _native(outcome, bounds, message.payload, latest)
+            _native(outcome, bounds, message.payload, latest, place)
             continue
-        outcome.take(judge.message(found, message, place, arrived_at=message.at, latest=latest))
-        for joined in judge.aside.joined[taken:]:
-            outcome.take(joined.judged)
-        taken = len(judge.aside.joined)
+        outcome.take(judge.message(found, message, place, arrived_at=message.at, latest=latest), place)
+        taken = _take_joined(outcome, judge, taken)
     judge.close_all(owners, _TOLERANCE)
-    for joined in judge.aside.joined[taken:]:
-        outcome.take(joined.judged)
+    _take_joined(outcome, judge, taken)
     return outcome
 
 
-def _native(outcome: Outcome, bounds: Sequence[Bound], payload: bytes, latest: datetime) -> None:
+def _take_joined(outcome: Outcome, judge: Judge, taken: int) -> int:
+    for joined in judge.aside.joined[taken:]:
+        outcome.take(joined.judged, *(-1 - part.message for part in joined.frame.parts))
+    return len(judge.aside.joined)
+
+
+def _native(outcome: Outcome, bounds: Sequence[Bound], payload: bytes, latest: datetime, place: int) -> None:
     if not any(source.shape == "native" for bound in bounds for source in bound.profile.sources):
         outcome.rejections.append("topic_unknown")
         return
     readings, rejections = native.decode(payload, latest=latest)
     outcome.readings += [reading for _, reading in readings]
+    outcome.origins += [(place,)] * len(readings)
     outcome.rejections += [str(one.reason) for one in rejections]

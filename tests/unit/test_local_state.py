@@ -97,7 +97,8 @@ def test_who_may_write_what_is_this_and_no_more() -> None:
 
 def test_a_site_reads_what_its_own_sparkplug_nodes_are_asked_and_nothing_else() -> None:
     assert [rule for who, rule in rules(ACCESS) if who != "collector" and rule.split()[1] == "read"] == [
-        "pattern read jcm/v1/%u/via/spBv1.0/+/NCMD/#"
+        "pattern read jcm/v1/%u/via/spBv1.0/+/NCMD/#",
+        "pattern read spBv1.0/STATE/+",
     ]
 
 

@@ -74,6 +74,7 @@ def test_the_bridge_publishes_below_the_site_and_takes_commands_in() -> None:
     assert [line for line in lines if line.startswith("topic ")] == [
         'topic # out 1 "" jcm/v1/site-1/via/',
         'topic spBv1.0/+/NCMD/# in 0 "" jcm/v1/site-1/via/',
+        "topic spBv1.0/STATE/+ in 1",
     ]
     assert "address broker.example:8883" in lines
     assert not [line for line in site_files.bridge_conf(login("mqtt://b")).splitlines() if line.startswith("bridge_")]
@@ -91,7 +92,7 @@ def test_the_password_is_where_it_must_be_and_nowhere_else() -> None:
 
 def test_the_acl_of_a_site() -> None:
     assert site_files.acl("site-1", ()) == (
-        "user site-1\ntopic write jcm/v1/site-1/#\ntopic read jcm/v1/site-1/via/spBv1.0/+/NCMD/#\n"
+        "user site-1\ntopic write jcm/v1/site-1/#\ntopic read jcm/v1/site-1/via/spBv1.0/+/NCMD/#\ntopic read spBv1.0/STATE/+\n"
     )
     assert site_files.acl("s", ["shellies/x/#", "tele/+/SENSOR"]).splitlines()[3:] == [
         "topic write shellies/x/#", "topic write tele/+/SENSOR"
