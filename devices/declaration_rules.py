@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from devices.declarations import (
     EVERY_INVERTER,
     Device,
+    EmissionFactor,
     Project,
     ProjectDeclaration,
     PvSystem,
     Site,
+    SystemMeter,
     credited_devices,
 )
 
@@ -35,7 +37,16 @@ class Parts:
 
 def contradictions(parts: Parts) -> list[str]:
     """List what cannot hold together, each as `table "id": key: what is wrong`."""
-    return [*_project(parts), *_repeated(parts), *_systems(parts), *_credits(parts), *_devices(parts), *_places(parts)]
+    return [
+        *_project(parts),
+        *_repeated(parts),
+        *_systems(parts),
+        *_credits(parts),
+        *_meters(parts),
+        *_categories(parts),
+        *_devices(parts),
+        *_places(parts),
+    ]
 
 
 def _project(parts: Parts) -> Iterator[str]:
@@ -101,6 +112,48 @@ def _credits(parts: Parts) -> Iterator[str]:
                     f'{label}: credited_by: device "{device.id}" is credited to pv_system "{other}" already: '
                     "expected a device that counts once"
                 )
+
+
+def _meters(parts: Parts) -> Iterator[str]:
+    """A register counts once, whatever it counts as."""
+    at_site = {(device.site, device.id): device for device in parts.devices}
+    counted = {
+        (device.site, device.id, device.energy_register.point)
+        for system in parts.pv_systems
+        for device in credited_devices(system, parts.devices)
+        if device.energy_register is not None
+    }
+    for system in parts.pv_systems:
+        for meter in system.meters or ():
+            label = f'pv_system "{system.id}": meter "{meter.device}"'
+            device = at_site.get((system.site, meter.device))
+            if device is None:
+                if meter.device not in parts.other_devices:
+                    known = [name for site, name in at_site if site == system.site]
+                    yield f'{label}: there is no such device at site "{system.site}": expected {_one_of(known)}'
+                continue
+            register = meter.energy_register or device.energy_register
+            if register is None:
+                yield f'{label}: register is missing: expected {{ point = "TotWhImp", bits = 32 }}'
+                continue
+            key = (device.site, device.id, register.point)
+            if key in counted:
+                yield (
+                    f"{label}: register: {register.point} counts already: expected a register that counts once, "
+                    'such as { point = "TotWhImp", bits = 32 }'
+                )
+            counted.add(key)
+
+
+def _categories(parts: Parts) -> Iterator[str]:
+    for system in parts.pv_systems:
+        factors: dict[str, EmissionFactor | None] = {}
+        for entry in system.day_categories or ():
+            label = f'pv_system "{system.id}": day_category "{entry.category}"'
+            if entry.last_day < entry.first_day:
+                yield f"{label}: to: {entry.last_day} is before {entry.first_day}: expected the last of its days"
+            if factors.setdefault(entry.category, entry.emission_factor) != entry.emission_factor:
+                yield f"{label}: emission_factor: differs between its entries: expected one factor for a category"
 
 
 def _devices(parts: Parts) -> Iterator[str]:

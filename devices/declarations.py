@@ -114,6 +114,9 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whi
 Identifier = Annotated[str, StringConstraints(max_length=128), AfterValidator(_identifier)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Instant = Annotated[datetime, AfterValidator(_utc)]
+Quantity = Literal["sold", "auxiliary", "charged", "discharged"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _COUNTRY = 'an ISO 3166-1 alpha-3 country code such as "THA"'
 _TEXT = "a text"
@@ -186,6 +189,48 @@ class EmissionFactor(Declared):
     source: Text = Field(description="where the factor is registered")
 
 
+class Register(Declared):
+    """The lifetime counter that a credit is computed from."""
+
+    point: Annotated[str, AfterValidator(_register_point)] = Field(description='"TotWhExp" or "TotWhImp"')
+    bits: int = Field(ge=8, le=64, description="the register's width in bits, 8 to 64")
+    resolution_wh: Positive = Field(default=Decimal(1), description="Wh a count, more than 0")
+    micro_decrease_wh: Annotated[Exact, Field(ge=0)] | None = Field(
+        default=None, description="a drop of up to so many Wh is the register's own jitter"
+    )
+
+
+class SystemMeter(Declared):
+    """A register that a methodology counts besides the generation."""
+
+    device: str = Field(description="the id of a device of the system's site")
+    quantity: Quantity = Field(description='"sold", "auxiliary", "charged" or "discharged"')
+    energy_register: Register | None = Field(
+        default=None,
+        alias="register",
+        description='{ point = "TotWhImp", bits = 32 }; left out: the device\'s own register',
+    )
+
+
+class DayCategory(Declared):
+    """Days of a category, where a methodology tells days apart; where several entries fit a day the last one holds."""
+
+    category: Text = Field(description='the name of a category of days, such as "school day"')
+    first_day: date = Field(alias="from", description=_DAY)
+    last_day: date = Field(alias="to", description=_DAY)
+    weekdays: Annotated[tuple[Weekday, ...], Strict(strict=False), Field(min_length=1)] | None = Field(
+        default=None, description='a list such as ["sat", "sun"]; left out: every day'
+    )
+    emission_factor: EmissionFactor | None = Field(
+        default=None, description='{ value = "0.353", unit = "tCO2/MWh", source = "…" }; left out: the system\'s own'
+    )
+
+    def fits(self, day: date) -> bool:
+        """Whether a day is one of these."""
+        inside = self.first_day <= day <= self.last_day
+        return inside and (self.weekdays is None or WEEKDAYS[day.weekday()] in self.weekdays)
+
+
 class PvSystem(Declared):
     """System i of the methodology."""
 
@@ -202,17 +247,21 @@ class PvSystem(Declared):
     emission_factor: EmissionFactor | None = Field(
         default=None, description='{ value = "0.319", unit = "tCO2/MWh", source = "…" }'
     )
-
-
-class Register(Declared):
-    """The lifetime counter that a credit is computed from."""
-
-    point: Annotated[str, AfterValidator(_register_point)] = Field(description='"TotWhExp" or "TotWhImp"')
-    bits: int = Field(ge=8, le=64, description="the register's width in bits, 8 to 64")
-    resolution_wh: Positive = Field(default=Decimal(1), description="Wh a count, more than 0")
-    micro_decrease_wh: Annotated[Exact, Field(ge=0)] | None = Field(
-        default=None, description="a drop of up to so many Wh is the register's own jitter"
+    # None and not an empty tuple: a declaration without them keeps the canonical text it always had.
+    captive_fuel: Literal["diesel", "gas"] | None = Field(
+        default=None, description='"diesel" or "gas": what the captive generator burns'
     )
+    meters: Annotated[tuple[SystemMeter, ...], Strict(strict=False), Field(min_length=1)] | None = Field(
+        default=None, alias="meter", description="[[pv_system.meter]] tables"
+    )
+    day_categories: Annotated[tuple[DayCategory, ...], Strict(strict=False), Field(min_length=1)] | None = Field(
+        default=None, alias="day_category", description="[[pv_system.day_category]] tables"
+    )
+
+    def category_of(self, day: date) -> str | None:
+        """Return the category of a day; None where none is declared for it."""
+        fitting = [entry.category for entry in self.day_categories or () if entry.fits(day)]
+        return fitting[-1] if fitting else None
 
 
 def _listed(value: object) -> object:
@@ -351,6 +400,10 @@ class ProjectDeclaration(Declared):
         """
         return credited_devices(system, self.devices)
 
+    def metered_devices(self, system: PvSystem, meter: SystemMeter) -> tuple[Device, ...]:
+        """List the device of a further register and what replaced it, each once, in the order of their ids."""
+        return _with_replacements([meter.device], {d.id: d for d in self.devices if d.site == system.site})
+
 
 def credited_devices(system: PvSystem, devices: Iterable[Device]) -> tuple[Device, ...]:
     """As `ProjectDeclaration.credited_devices`, for devices that are not part of a declaration yet."""
@@ -361,7 +414,11 @@ def credited_devices(system: PvSystem, devices: Iterable[Device]) -> tuple[Devic
         ]
     else:
         waiting = list(system.credited_by)
-    found: dict[str, Device] = {}
+    return _with_replacements(waiting, at_site)
+
+
+def _with_replacements(names: Iterable[str], at_site: Mapping[str, Device]) -> tuple[Device, ...]:
+    waiting, found = list(names), dict[str, Device]()
     while waiting:
         device = at_site.get(waiting.pop())
         if device is not None and device.id not in found:
