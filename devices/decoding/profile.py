@@ -105,7 +105,7 @@ class Source(Part):
     topic: str
     """With `{key}` of the address, `+`, and `{field}` for the rest of the topic, or for one level within."""
     shape: Literal[SHAPES]  # type: ignore[valid-type]
-    """How its payload is laid out, see below."""
+    """How its payload is laid out."""
     elements: str = ""
     """The path of the list of elements, where a payload holds several."""
     device: Named | None = None
