@@ -41,6 +41,7 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.run
 	@$(RUN) -m deploy.reference > docs/reference.md
+	@$(RUN) -m deploy.families docs/devices.md
 
 proto: $(VENV)/.dev
 	@$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. devices/sparkplug/sparkplug_b.proto
