@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.reference import render
-from devices.native import Reason
+from ingest.quarantine import REASONS
 from mrv.register_rules import Rule
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -22,9 +22,10 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert (DOCS / "reference.md").read_text(encoding="utf-8") == render(), "run `make docs`"
 
 
-@pytest.mark.parametrize("reason", list(Reason))
-def test_every_quarantine_reason_is_explained_to_operators(reason: Reason) -> None:
-    assert reason.value in rows("operators.md")
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_quarantine_reason_is_explained_to_operators(reason: str) -> None:
+    text = (DOCS / "operators.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\|[^|]*`{reason}`[^|]*\|", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("rule", list(Rule))
