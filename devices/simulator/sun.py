@@ -105,7 +105,7 @@ def _in_plane(where: Places, zenith: Floats, azimuth: Floats, ghi: Floats, dni: 
     total = irradiance.get_total_irradiance(
         where.tilt, where.azimuth, zenith, azimuth, dni, ghi, dhi, albedo=_ALBEDO, model="isotropic"
     )["poa_global"]
-    # Below 2 degrees there are trees, hills and houses; with them away a beam would fall on modules at midnight.
+    # The last two degrees are behind trees, hills and houses.
     lit: Floats = np.where(zenith < 88.0, np.nan_to_num(total), 0.0)
     return lit
 

@@ -167,6 +167,10 @@ def test_a_late_field_comes_seconds_after_the_others():
     assert sorted((one.topic, one.payload) for one in ill) == sorted((one.topic, one.payload) for one in well)
     moved = {(one.topic, one.payload, one.at) for one in ill} - {(one.topic, one.payload, one.at) for one in well}
     assert 2 <= len(moved) <= 30
+    before = {(one.topic, one.payload, int(one.at)): one.at for one in well}
+    for topic, payload, at in moved:
+        earlier = [when for (name, text, _), when in before.items() if (name, text) == (topic, payload)]
+        assert any(3 <= at - when < 20 for when in earlier)
     assert [one.at for one in ill] == sorted(one.at for one in ill)
 
 
@@ -190,6 +194,12 @@ def test_a_fault_that_a_family_cannot_show_is_refused():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_shown_by_some_family(fault):
     assert any(FAULTS[fault].shown_by(family) for family in FAMILIES.values())
+
+
+def test_what_is_late_by_more_than_a_step_comes_after_it():
+    devices = fleet(seed=4, sites=1, devices=1, families=["opendtu"])
+    messages = list(Simulation(devices, DAY, 1, 5, ["late_field"]).messages())
+    assert [one.at for one in messages] == sorted(one.at for one in messages)
 
 
 def test_all_of_them_at_once_stay_in_the_order_of_sending():

@@ -5,9 +5,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pvlib.solarposition import get_solarposition
 
 from devices.simulator import sun
 from devices.simulator.device import Physics, row_of
@@ -62,6 +64,19 @@ def test_the_sun_stands_highest_at_solar_noon_and_is_down_at_midnight():
         assert row[int((noon_s + 43_200) % 86_400) // 60] == 0
     assert np.all(found.poa_w_m2 >= 0)
     assert np.all((found.air_c > -20) & (found.air_c < 50))
+
+
+def test_it_is_light_while_the_sun_is_up():
+    """Held against pvlib's full algorithm; ours leaves refraction and some minutes of arc out."""
+    seconds = int(datetime(2026, 6, 21, tzinfo=UTC).timestamp()) + np.arange(0, 86_400, 120)
+    for latitude, longitude in ((47.92, 106.92), (13.75, 100.5), (-33.45, -70.67)):
+        where = sun.places(np.array([latitude]), np.array([longitude]), np.array([1], dtype=np.uint64))
+        (found,) = sun.sky(where, seconds).clear_poa_w_m2
+        zenith = get_solarposition(pd.to_datetime(seconds, unit="s", utc=True), latitude, longitude)[
+            "zenith"
+        ].to_numpy()
+        assert np.all(found[zenith > 88.7] == 0)
+        assert np.all(found[zenith < 87.3] > 0)
 
 
 def test_days_are_clear_broken_or_overcast():

@@ -150,6 +150,12 @@ def test_victron_says_with_no_bytes_that_the_inverter_sleeps():
     assert len({one.topic for one in empty}) == len(empty) == 7
 
 
+def test_acrel_sends_history_on_a_topic_of_its_own():
+    kinds = [one.topic.split("/")[8] for one in run("acrel", faults=["outage"])]
+    assert set(kinds) == {"data", "hstdata"}
+    assert kinds[0] == kinds[-1] == "data"
+
+
 def test_a_dsmr_meter_has_a_tariff_for_the_weekend():
     sent = list(Simulation(fleet(seed=4, sites=1, devices=1, families=["dsmr-reader"]), DAY, 2, 900).messages())
     low, high = ([float(one.payload) for one in sent if one.topic.endswith(f"returned_{number}")] for number in (1, 2))
@@ -159,7 +165,10 @@ def test_a_dsmr_meter_has_a_tariff_for_the_weekend():
 
 
 def test_sparkplug_is_born_and_then_speaks_by_alias():
-    sent = [(one.topic.split("/")[6], Payload.FromString(one.payload)) for one in run("sparkplug-b")]
+    devices = fleet(seed=4, sites=1, devices=1, families=["sparkplug-b"])
+    messages = Simulation(devices, DAY, 1, 300).messages()
+    sent = [(one.topic.split("/")[6], Payload.FromString(one.payload)) for one in messages]
+    assert len(sent) > 256
     assert [kind for kind, _ in sent] == ["NBIRTH", "DBIRTH"] + ["DDATA"] * (len(sent) - 2)
     assert [payload.seq for _, payload in sent] == [index % 256 for index in range(len(sent))]
     node, unit, *data = (payload for _, payload in sent)
