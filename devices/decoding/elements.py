@@ -200,6 +200,7 @@ def _found(one: FieldMap, fields: Fields) -> list[tuple[Raw, Raw]] | None:
 
 def _value(name: str, one: FieldMap, found: Sequence[tuple[Raw, Raw]], source: Source) -> float | Note:
     point = point_of(name)
+    # Adding to 0 also makes 0 of the −0 of a negative factor, which is the same number in other bytes.
     value = Decimal(0)
     for raw, said in found:
         number = _number(raw, one, source)
@@ -219,8 +220,7 @@ def _value(name: str, one: FieldMap, found: Sequence[tuple[Raw, Raw]], source: S
         return Note.OUT_OF_RANGE
     if one.between is not None and not one.between[0] <= value <= one.between[1]:
         return Note.OUT_OF_RANGE
-    # A negative factor makes −0 of 0, which is the same number and other bytes.
-    return float(value) + 0.0
+    return float(value)
 
 
 def _unit(point: Point, one: FieldMap, said: Raw) -> str | None:
