@@ -12,7 +12,6 @@ from devices.declarations import (
     ProjectDeclaration,
     PvSystem,
     Site,
-    SystemMeter,
     credited_devices,
 )
 

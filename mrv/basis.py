@@ -11,28 +11,37 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from devices.declarations import Device, ProjectDeclaration, PvSystem, Site, canonical_json
+from devices.declarations import (
+    Device,
+    EmissionFactor,
+    ProjectDeclaration,
+    PvSystem,
+    Register,
+    Site,
+    SystemMeter,
+    canonical_json,
+)
 from devices.points import POINTS
-from mrv.catalogue import Methodology, factor_for, find
+from mrv.catalogue import Mark, Methodology, factor_for, find
 from mrv.errors import CatalogueError, PeriodError
+from mrv.formulas.counted import ALLOWED, NEEDED, Quantity
 from mrv.register_rules import DeclaredRegister, RegisterSpec
 from mrv.result import Factor
 
 DEFAULT_POINT = "TotWhExp"
 DEFAULT_BITS = 64
-_VARIANTS = {
-    "consumed_or_sold": "the electricity consumed or sold, not the gross output",
-    "day_category": "generation by the category of the day",
-}
+_GENERATED: Quantity = "generated"
 
 
 @dataclass(frozen=True, slots=True)
 class Credited:
-    """A device whose register counts towards EG of a system."""
+    """A register that counts towards EG of a system: what `credited_by` names, or a further meter."""
 
     system: PvSystem
     site: Site
     device: Device
+    meter: SystemMeter | None = None
+    """The further meter that this register belongs to; None: it counts as generation."""
 
     @property
     def label(self) -> str:
@@ -40,10 +49,20 @@ class Credited:
         return f"{self.site.id}/{self.device.id}"
 
     @property
+    def quantity(self) -> Quantity:
+        """What the register counts as."""
+        return _GENERATED if self.meter is None else self.meter.quantity
+
+    @property
+    def register(self) -> Register | None:
+        """The register as it is declared."""
+        own = self.device.energy_register
+        return own if self.meter is None else self.meter.energy_register or own
+
+    @property
     def point(self) -> str:
         """The register's point."""
-        register = self.device.energy_register
-        return DEFAULT_POINT if register is None else register.point
+        return DEFAULT_POINT if self.register is None else self.register.point
 
     @property
     def column(self) -> str:
@@ -54,21 +73,27 @@ class Credited:
     def spec(self) -> RegisterSpec:
         """What is known about the register; a device without a rating may make what its whole system can."""
         power = self.device.rated_power_w or self.system.capacity_kw * 1000
-        register = self.device.energy_register
+        register = self.register
         if register is None:
             return RegisterSpec.of_bits(DEFAULT_BITS, power)
         return RegisterSpec.of_bits(register.bits, power, register.resolution_wh, register.micro_decrease_wh)
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is the device's own register: the one whose opening and closing are declared."""
+        own = self.device.energy_register
+        return self.point == (DEFAULT_POINT if own is None else own.point)
+
+    @property
     def opening(self) -> DeclaredRegister | None:
         """The register declared when the device was installed."""
-        register = self.device.opening_register_wh
+        register = self.device.opening_register_wh if self.is_own else None
         return None if register is None else DeclaredRegister(self.device.installed, register)
 
     @property
     def closing(self) -> DeclaredRegister | None:
         """The register declared when the device was removed."""
-        removed = self.device.removed
+        removed = self.device.removed if self.is_own else None
         if removed is None or removed.closing_register_wh is None:
             return None
         return DeclaredRegister(removed.at, removed.closing_register_wh)
@@ -84,8 +109,10 @@ class Basis:
     methodology: str
     version: str
     title: str
+    monitored: str
+    """What EG counts, as `Methodology.monitored`."""
     factors: Mapping[str, Factor]
-    """By system id."""
+    """By system id; for a category of days by `row_id`."""
     notes: tuple[str, ...]
 
     @classmethod
@@ -97,23 +124,24 @@ class Basis:
         CatalogueError
             The methodology or a factor is not in the catalogue.
         PeriodError
-            The methodology counts something that this version does not compute.
+            The methodology is not computed from registers of energy, or the declaration lacks what it counts.
         """
         project = declaration.project
         methodology = find(project.methodology, project.methodology_version)
-        if methodology.monitored != "gross_output":
-            raise PeriodError(
-                f"{methodology.id} {methodology.version} credits {_VARIANTS[methodology.monitored]}; "
-                "this version of jcm-mrv does not compute that"
-            )
+        for problem in what_is_lacking(methodology, declaration):
+            raise PeriodError(problem)
         factors: dict[str, Factor] = {}
-        notes: list[str] = []
+        notes = _notes_of_methodology(methodology)
         for system in declaration.pv_systems:
-            try:
-                factors[system.id] = factor_for(methodology, system.connection, system.grid_region, registered(system))
-            except CatalogueError as error:
-                raise CatalogueError(f"system {system.id}: {error}") from None
-            notes.extend(_notes(methodology, system, factors[system.id]))
+            for category, own in _registered_factors(system).items():
+                name = row_id(system, category)
+                try:
+                    factors[name] = factor_for(
+                        methodology, system.connection, system.grid_region, own, fuel=system.captive_fuel
+                    )
+                except CatalogueError as error:
+                    raise CatalogueError(f"system {name}: {error}") from None
+                notes.extend(_notes(methodology, system, name, factors[name]))
         content = {
             "id": methodology.id,
             "version": methodology.version,
@@ -139,6 +167,7 @@ class Basis:
             methodology=content["id"],
             version=content["version"],
             title=content["title"],
+            monitored=content["monitored"],
             factors=MappingProxyType(
                 {
                     name: Factor(Decimal(factor["value"]), factor["source"], factor["confirmed"])
@@ -179,6 +208,64 @@ class Basis:
                 found.append(entry)
         return tuple(found)
 
+    def further(self) -> tuple[tuple[Credited, ...], ...]:
+        """List the registers that count besides the generation, in the order of system, device and point.
+
+        Each entry is one place: the meter that is declared and what replaced it there.
+        """
+        found = []
+        for system in self.declaration.pv_systems:
+            for meter in system.meters or ():
+                devices = self.declaration.metered_devices(system, meter)
+                found.append(
+                    tuple(Credited(system, self.declaration.site(device.site), device, meter) for device in devices)
+                )
+        return tuple(sorted(found, key=lambda place: (place[0].system.id, place[0].device.id, place[0].point)))
+
+
+def row_id(system: PvSystem, category: str | None) -> str:
+    """Name a row of the result: a system, or a system on the days of a category."""
+    return system.id if category is None else f"{system.id} [{category}]"
+
+
+def categories(system: PvSystem) -> tuple[str | None, ...]:
+    """List the categories of days of a system, in the order of their names; (None,) where it has none."""
+    named = sorted({entry.category for entry in system.day_categories or ()})
+    return tuple(named) or (None,)
+
+
+def what_is_lacking(methodology: Methodology, declaration: ProjectDeclaration) -> list[str]:
+    """List what a period of a project cannot be computed for, each as one message."""
+    name = f"{methodology.id} {methodology.version}"
+    if methodology.not_computed is not None:
+        return [f"{name} is not computed from a declaration: {methodology.not_computed}"]
+    allowed = ALLOWED[methodology.monitored] - {_GENERATED}
+    said = []
+    for system in declaration.pv_systems:
+        given: set[Quantity] = {meter.quantity for meter in system.meters or ()}
+        said += [
+            f"system {system.id}: {name} needs the register of what is {quantity}; add a [[pv_system.meter]] with "
+            f'quantity = "{quantity}"'
+            for quantity in sorted(NEEDED[methodology.monitored] - {_GENERATED} - given)
+        ]
+        said += [
+            f"system {system.id}: {name} does not count what is {quantity}; leave that [[pv_system.meter]] out"
+            for quantity in sorted(given - allowed)
+        ]
+        by_day = methodology.monitored == "day_category"
+        if by_day and not system.day_categories:
+            said.append(f"system {system.id}: {name} tells days by category; add [[pv_system.day_category]] entries")
+        if system.day_categories and not by_day:
+            said.append(f"system {system.id}: {name} has no categories of days; leave [[pv_system.day_category]] out")
+        if methodology.monitored == "consumed_or_sold":
+            said += [
+                f"system {system.id}: {name} counts what was consumed or sold, and inverter {device.id} counts the "
+                "gross output; name the meters of the consumption in `credited_by`, of the sale in [[pv_system.meter]]"
+                for device in declaration.credited_devices(system)
+                if device.kind == "inverter"
+            ]
+    return said
+
 
 def registers_of(declaration: ProjectDeclaration) -> tuple[Credited, ...]:
     """List every device with a register that is in a PV system or credited by one, credited or not.
@@ -204,23 +291,37 @@ def canonical_text(content: Any) -> str:
     return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def registered(system: PvSystem) -> Factor | None:
+def registered(factor: EmissionFactor | None) -> Factor | None:
     """Return the factor that the project registered for a system; registration confirmed it."""
-    factor = system.emission_factor
     return None if factor is None else Factor(factor.value, factor.source, confirmed=True)
 
 
-def _notes(methodology: Methodology, system: PvSystem, factor: Factor) -> list[str]:
-    default = methodology.default(system.connection, system.grid_region)
+def _registered_factors(system: PvSystem) -> dict[str | None, Factor | None]:
+    own = {entry.category: entry.emission_factor for entry in system.day_categories or ()}
+    return {name: registered(own.get(name or "") or system.emission_factor) for name in categories(system)}
+
+
+def _notes_of_methodology(methodology: Methodology) -> list[str]:
+    """Say what of the calculation was not read; the plain one, gross output, says it by its factor."""
+    name = f"{methodology.id} {methodology.version}"
+    said = [] if methodology.scope is None else [f"scope of {name} here: {methodology.scope}"]
+    if methodology.monitored != "gross_output":
+        unread = [parameter for parameter in methodology.parameters if parameter.mark is Mark.UNCONFIRMED]
+        said += [f"{parameter.name} of {name} is not confirmed: {parameter.description}" for parameter in unread]
+    return said
+
+
+def _notes(methodology: Methodology, system: PvSystem, name: str, factor: Factor) -> list[str]:
+    default = methodology.default(system.connection, system.grid_region, system.captive_fuel)
     if not factor.confirmed:
         note = (
-            f"the factor of {system.id}, {factor.value} tCO2/MWh, is a default not confirmed in the primary text "
+            f"the factor of {name}, {factor.value} tCO2/MWh, is a default not confirmed in the primary text "
             f"({factor.source}); declare the registered `emission_factor` to replace it"
         )
         return [note]
-    if default is not None and default.value != factor.value:
+    if default is not None and default.value is not None and default.value != factor.value:
         note = (
-            f"the registered factor of {system.id}, {factor.value} tCO2/MWh, differs from the default of "
+            f"the registered factor of {name}, {factor.value} tCO2/MWh, differs from the default of "
             f"{methodology.id} {methodology.version} for {system.connection}, {default.value} (mark {default.mark})"
         )
         return [note]

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
-from mrv.basis import Basis, Credited
+from devices.declarations import PvSystem
+from mrv.basis import Basis, Credited, row_id
 from mrv.calendar import day_bounds, local_dates, split_by_year, to_us
-from mrv.energy import EnergyDay, daily, vintage_energy
+from mrv.energy import EnergyDay, daily, period_energy
+from mrv.formulas.counted import SUBTRACTED, Quantity, counted
+from mrv.formulas.plausibility import check as check_plausible
 from mrv.inputs import InputsDigest, Series
 from mrv.register_rules import Rule
 from mrv.registers import DECLARED, Intervals, intervals
 from mrv.result import DeviceEnergy, PeriodResult, SystemResult, SystemYear
-from mrv.solar_pv import system_year, vintage
+from mrv.solar_pv import eg_mwh, system_year, vintage
+from mrv.spans import Key, Span, overlapping_wh, spans_of, without
 
 _FOUR_PLACES = Decimal("0.0001")
 _DAYS_NAMED = 5
@@ -45,13 +49,34 @@ class Computation:
 
 
 @dataclass(frozen=True)
-class _Device:
+class _Register:
+    """One register as it was read: its days, its intervals, what it owed."""
+
     credited: Credited
-    years: Mapping[int, Decimal]
-    energy: DeviceEnergy
+    days: Sequence[EnergyDay]
+    intervals: Intervals
+    rules: Mapping[str, int]
     covered_us: int
     length_us: int
     silent: tuple[date, ...]
+
+    @property
+    def label(self) -> str:
+        label, quantity = self.credited.label, self.credited.quantity
+        return label if self.credited.meter is None else f"{label} ({quantity})"
+
+    def energy(self, wh: Decimal) -> DeviceEnergy:
+        device = self.credited.device
+        return DeviceEnergy(
+            site=self.credited.site.id,
+            id=device.id,
+            serial_number=device.serial_number,
+            kind=device.kind,
+            energy_wh=wh,
+            coverage=_share(self.covered_us, self.length_us),
+            rules=self.rules,
+            quantity=self.credited.quantity,
+        )
 
 
 def device_days(credited: Credited, read: Read, first: date, last: date) -> tuple[list[DeviceDay], Intervals]:
@@ -68,7 +93,8 @@ def _days(credited: Credited, series: Series, first: date, last: date) -> tuple[
         series.t_us,
         series.register_mwh,
         credited.spec,
-        power_w=series.power_or_none,
+        # A meter's power is the sum of what its registers count: it says nothing about one that counts beside another.
+        power_w=series.power_or_none if credited.meter is None else None,
         opening=series.opening,
         closing=series.closing,
     )
@@ -113,26 +139,33 @@ def compute(
     Raises
     ------
     PeriodError
-        The declarations credit nothing, or a device twice.
+        The declarations credit nothing, or a device twice, or leave a day without its category.
+    ImplausibleError
+        A system's EG is more than its capacity can make.
     """
-    entries = basis.credited()
+    entries, places = basis.credited(), basis.further()
+    further = [credited for place in places for credited in place]
     digest = InputsDigest(basis, first, last)
-    devices: list[_Device] = []
+    registers: list[_Register] = []
     days: dict[str, Sequence[DeviceDay]] = {}
-    for number, credited in enumerate(entries):
+    for number, credited in enumerate([*entries, *further]):
         if progress is not None:
-            progress(credited, number, len(entries))
+            progress(credited, number, len(entries) + len(further))
         zone = credited.site.time_zone
         series = read(credited, day_bounds(first, zone)[0], day_bounds(last, zone)[1])
         digest.add(credited, series)
         found, chain = _days(credited, series, first, last)
-        days[credited.label] = found
-        devices.append(_device(credited, [day.energy for day in found], chain, (first, last), as_of))
+        if credited.meter is None:
+            days[credited.label] = found
+        registers.append(_register(credited, [day.energy for day in found], chain, (first, last), as_of))
 
-    systems = tuple(
-        _system(basis, system.id, [d for d in devices if d.credited.system.id == system.id])
-        for system in basis.declaration.pv_systems
-    )
+    systems: list[SystemResult] = []
+    notes: list[str] = []
+    for system in basis.declaration.pv_systems:
+        of_system = [register for register in registers if register.credited.system.id == system.id]
+        doubtful = _doubtful(of_system)
+        notes += _doubts(system, doubtful)
+        systems += _rows(basis, system, of_system, (first, last), frozenset(doubtful))
     vintages = tuple(
         vintage(begin, end, [row for system in systems for row in system.years if row.year == year])
         for year, begin, end in split_by_year(first, last)
@@ -149,23 +182,25 @@ def compute(
         last_day=last,
         revision=revision,
         received_until=received_until,
-        systems=systems,
+        systems=tuple(systems),
         vintages=vintages,
-        coverage=_share(sum(d.covered_us for d in devices), sum(d.length_us for d in devices)),
-        rules=_sum_rules([device.energy.rules for device in devices]),
+        coverage=_share(
+            sum(register.covered_us for register in registers if register.credited.meter is None),
+            sum(register.length_us for register in registers if register.credited.meter is None),
+        ),
+        rules=_sum_rules([register.rules for register in registers]),
         inputs_digest=digest.text(),
         code_version=code_version,
-        notes=(*basis.notes, *_unfinished(basis, last, as_of), *_silence(devices)),
+        notes=(*basis.notes, *_unfinished(basis, last, as_of), *_silence(registers), *notes),
     )
     return Computation(result, days)
 
 
-def _device(
+def _register(
     credited: Credited, days: list[EnergyDay], found: Intervals, period: tuple[date, date], as_of: datetime | None
-) -> _Device:
+) -> _Register:
     first, last = period
     zone, device = credited.site.time_zone, credited.device
-    years = vintage_energy(days, first, last)
     rules = _sum_rules([day.rules for day in days])
     if len(found.t_us) and int(found.source[0]) != DECLARED:
         opened = local_dates(found.t_us[:1], zone)[0].item()
@@ -176,36 +211,93 @@ def _device(
     owed = [
         day for day in days if bounds[day.day][0] >= device.installed and (until is None or bounds[day.day][1] <= until)
     ]
-    covered = sum(day.covered_us for day in owed)
-    length = sum(day.length_us for day in owed)
-    energy = DeviceEnergy(
-        site=credited.site.id,
-        id=device.id,
-        serial_number=device.serial_number,
-        kind=device.kind,
-        energy_wh=sum(years.values(), Decimal("0.000")),
-        coverage=_share(covered, length),
+    return _Register(
+        credited=credited,
+        days=days,
+        intervals=found,
         rules=rules,
+        covered_us=sum(day.covered_us for day in owed),
+        length_us=sum(day.length_us for day in owed),
+        silent=tuple(day.day for day in owed if day.samples == 0),
     )
-    return _Device(credited, years, energy, covered, length, tuple(day.day for day in owed if day.samples == 0))
 
 
-def _system(basis: Basis, system_id: str, devices: list[_Device]) -> SystemResult:
-    system = devices[0].credited.system
-    factor = basis.factors[system_id]
-    years: list[SystemYear] = []
-    for year in devices[0].years:
-        energy_wh = sum((device.years[year] for device in devices), Decimal(0))
-        years.append(system_year(year, energy_wh, factor.value))
-    return SystemResult(
-        id=system.id,
-        site=system.site,
-        connection=system.connection,
-        capacity_kw=system.capacity_kw,
-        factor=factor,
-        years=tuple(years),
-        devices=tuple(device.energy for device in devices),
-    )
+def _doubtful(registers: list[_Register]) -> list[date]:
+    """List the days on which a register that lowers EG was not counted from end to end, in its place.
+
+    What it missed is unknown, so the generation of such a day is not counted: a silent meter must not raise the credit.
+    """
+    counted_us: dict[str, Counter[date]] = {}
+    lengths: dict[date, int] = {}
+    for register in registers:
+        meter = register.credited.meter
+        if meter is None or meter.quantity not in SUBTRACTED:
+            continue
+        place = counted_us.setdefault(f"{meter.device} {register.credited.point}", Counter())
+        for day in register.days:
+            place[day.day] += day.covered_us + day.bridged_us
+            lengths[day.day] = day.length_us
+    return sorted(day for day, length in lengths.items() if any(place[day] < length for place in counted_us.values()))
+
+
+def _doubts(system: PvSystem, doubtful: list[date]) -> list[str]:
+    if not doubtful:
+        return []
+    said = f"the generation of {system.id} is not counted on {len(doubtful)} day{'s' if len(doubtful) > 1 else ''}"
+    why = "a register that is subtracted was not counted from end to end"
+    return [f"{said} ({_ranges(tuple(doubtful))}): {why}"]
+
+
+def _rows(
+    basis: Basis, system: PvSystem, registers: list[_Register], period: tuple[date, date], doubtful: frozenset[date]
+) -> list[SystemResult]:
+    """Compute a system, in one row, or in one for each category of its days."""
+    spans = spans_of(system, *period)
+    zone = basis.declaration.site(system.site).time_zone
+    energies = [_energies(register, spans, zone, doubtful) for register in registers]
+    rows = []
+    for category in dict.fromkeys(span.key.category for span in spans):
+        name = row_id(system, category)
+        factor = basis.factors[name]
+        keys = list(dict.fromkeys(span.key for span in spans if span.key.category == category))
+        years: list[SystemYear] = []
+        for key in keys:
+            quantities: dict[Quantity, Decimal] = {}
+            for register, energy in zip(registers, energies, strict=True):
+                quantity = register.credited.quantity
+                quantities[quantity] = quantities.get(quantity, Decimal(0)) + energy[key]
+            energy_wh = counted(basis.monitored, quantities)
+            hours = sum((span.hours(zone) for span in spans if span.key == key), Decimal(0))
+            check_plausible(eg_mwh(energy_wh), system.capacity_kw, hours, f"EG of {name} in {key.year}")
+            years.append(system_year(key.year, energy_wh, factor.value))
+        rows.append(
+            SystemResult(
+                id=name,
+                site=system.site,
+                connection=system.connection,
+                capacity_kw=system.capacity_kw,
+                factor=factor,
+                years=tuple(years),
+                devices=tuple(
+                    register.energy(sum((energy[key] for key in keys), Decimal("0.000")))
+                    for register, energy in zip(registers, energies, strict=True)
+                ),
+            )
+        )
+    return rows
+
+
+def _energies(register: _Register, spans: Sequence[Span], zone: str, doubtful: frozenset[date]) -> dict[Key, Decimal]:
+    """Sum a register over the spans of each key [Wh]: what lowers EG from above, everything else from below."""
+    lowers = register.credited.quantity in SUBTRACTED
+    total: dict[Key, Decimal] = {}
+    for span in spans:
+        if lowers:
+            wh = overlapping_wh(register.intervals, span, zone)
+        else:
+            wh = sum((period_energy(register.days, *run) for run in without(span, doubtful)), Decimal(0))
+        total[span.key] = total.get(span.key, Decimal(0)) + wh
+    return total
 
 
 def _share(part_us: int, whole_us: int) -> Decimal:
@@ -226,12 +318,12 @@ def _unfinished(basis: Basis, last: date, as_of: datetime | None) -> list[str]:
     return [f"the period is not over before {over.isoformat()}; this is what was received until {as_of.isoformat()}"]
 
 
-def _silence(devices: list[_Device]) -> list[str]:
+def _silence(devices: list[_Register]) -> list[str]:
     """Say which days have no reading, once for the devices that miss the same ones."""
     by_days: dict[tuple[date, ...], list[str]] = {}
     for device in devices:
         if device.silent:
-            by_days.setdefault(device.silent, []).append(device.credited.label)
+            by_days.setdefault(device.silent, []).append(device.label)
     return [
         f"no reading on {len(days)} day{'s' if len(days) > 1 else ''} ({_ranges(days)}): {', '.join(labels)}"
         for days, labels in sorted(by_days.items())

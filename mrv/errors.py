@@ -25,6 +25,14 @@ class CatalogueError(MrvError):
     """A methodology or its factor is not in the catalogue."""
 
 
+class FormulaError(MrvError):
+    """A formula cannot be computed from what it was given."""
+
+
+class ImplausibleError(MrvError):
+    """An energy is more than the capacity can make in the time."""
+
+
 class PeriodError(MrvError):
     """A monitoring period cannot be computed or frozen as asked."""
 

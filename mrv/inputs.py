@@ -11,6 +11,8 @@ The digest covers, in this order, each text and array led by its length in bytes
    b. the instants, int64 little-endian microseconds since 1970-01-01T00:00Z, rising
    c. the registers, int64 little-endian milliwatt-hours
    d. the power, float64 little-endian watts, NaN (7ff8000000000000) where a reading has none
+6. for every further register (`[[pv_system.meter]]`), in the order of system, device, point and, in one place, of the
+   devices that replaced each other: as 5
 
 The arrays hold the readings of the period and, around it, those that the register rules need to judge its edges. It is
 written as `sha256:` and 64 hexadecimal digits.

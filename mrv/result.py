@@ -36,6 +36,8 @@ class DeviceEnergy:
     """Share of the time it was due to be read that has readings and is credited, 0 to 1, rounded down to 4 places."""
     rules: Mapping[str, int]
     """How often each register rule fired, by rule id."""
+    quantity: str = "generated"
+    """What its register counts as; see `mrv.formulas.counted`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ def _system(system: SystemResult) -> dict[str, Any]:
                 "energy_wh": str(device.energy_wh),
                 "coverage": float(device.coverage),
                 "rules": dict(sorted(device.rules.items())),
+                # Left out where it is the generation: a revision frozen before there was anything else stays the same.
+                **({} if device.quantity == "generated" else {"quantity": device.quantity}),
             }
             for device in system.devices
         ],
@@ -234,6 +238,7 @@ def _system_from(content: Mapping[str, Any]) -> SystemResult:
                 energy_wh=Decimal(device["energy_wh"]),
                 coverage=_coverage(device["coverage"]),
                 rules=device["rules"],
+                quantity=device.get("quantity", "generated"),
             )
             for device in content["devices"]
         ),

@@ -105,7 +105,9 @@ def arrived_since(connection: psycopg.Connection, revision: Revision) -> int:
     result = revision.result
     readings = StoredReadings(connection, result.project)
     total = 0
-    for credited in revision.basis.credited():
+    counted = [*revision.basis.credited(), *(one for place in revision.basis.further() for one in place)]
+    # A meter with two registers sends them in the same readings.
+    for credited in {one.label: one for one in counted}.values():
         zone = credited.site.time_zone
         start, end = day_bounds(result.first_day, zone)[0], day_bounds(result.last_day, zone)[1]
         total += readings.arrived_after([credited], start, end, revision.received_until)

@@ -110,7 +110,8 @@ def _of_system(system: SystemResult) -> Iterator[Fact]:
 def _of_devices(system: SystemResult, particulars: Particulars) -> Iterator[Fact]:
     for device in system.devices:
         ids = ("device", system.id, device.site, device.id, None)
-        yield *ids, "energy", device.energy_wh, "Wh", "monitored, difference of register readings"
+        energy = "energy" if device.quantity == "generated" else f"energy {device.quantity}"
+        yield *ids, energy, device.energy_wh, "Wh", "monitored, difference of register readings"
         yield *ids, "coverage", device.coverage, "ratio", "share of the period that credited intervals cover"
         for rule, count in sorted(device.rules.items()):
             yield *ids, rule, count, "count", wording.rule_reason(rule)[1]

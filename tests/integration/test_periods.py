@@ -327,9 +327,7 @@ def test_nothing_is_read_from_before_the_installation_or_after_the_removal(plant
 
 def test_a_methodology_that_counts_something_else_or_has_no_factor_is_refused(plant):
     plant.apply(plant.toml.replace('"TH_AM001"', '"VN_AM007"'))
-    with pytest.raises(
-        PeriodError, match=r"VN_AM007 1.0 credits the electricity consumed or sold, not the gross output"
-    ):
+    with pytest.raises(PeriodError, match=r"VN_AM007 1.0 counts what was consumed or sold, and inverter inv-1 counts"):
         draft(plant)
     plant.apply(plant.toml.replace('methodology_version = "1.0"', 'methodology_version = "3.0"'))
     with pytest.raises(CatalogueError, match=r"system pv-1: no default factor of TH_AM001 3.0 for grid"):
