@@ -94,6 +94,9 @@ def _read(
         notes.add(Note.ASLEEP)
         return
     stale = retained and source.retained == "stale"
+    if stale and source.time is not None and source.time.fold == "arrival":
+        # When it came says nothing about which of two hours of the same name it is from.
+        source = source.model_copy(update={"time": source.time.model_copy(update={"fold": "refuse"})})
     name = routes[0].name
     found = elements(source.shape, payload, name=name, path=source.elements)
     alone = len({_named(source, fields) for fields in found}) == 1
