@@ -1,5 +1,7 @@
 """Payload shapes: from bytes to elements, exactly, and never an exception but the one with a reason."""
 
+import json
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -21,11 +23,8 @@ def reason_of(shape: str, payload: bytes, **more: str) -> Reason:
 
 @given(st.sampled_from(DECODED), st.binary(max_size=200), st.sampled_from(["", "a", "a.b"]))
 def test_whatever_bytes_come_give_elements_or_a_reason(shape: str, payload: bytes, path: str) -> None:
-    try:
+    with suppress(ShapeError):
         found = elements(shape, payload, name="x", path=path)
-    except ShapeError as error:
-        assert error.reason in set(Reason)  # noqa: PT017 - either is right
-    else:
         assert all(isinstance(one, dict) for one in found)
 
 
@@ -38,12 +37,9 @@ json_values = st.recursive(
 
 @given(st.sampled_from(DECODED), json_values)
 def test_whatever_json_comes_gives_elements_or_a_reason(shape: str, value: object) -> None:
-    import json
-
-    try:
-        elements(shape, json.dumps(value).encode(), name="x", path="a")
-    except ShapeError as error:
-        assert "a part of" not in error.detail  # noqa: PT017
+    with suppress(ShapeError):
+        found = elements(shape, json.dumps(value).encode(), name="x", path="a")
+        assert all(isinstance(one, dict) for one in found)
 
 
 @pytest.mark.parametrize("shape", DECODED)
@@ -175,8 +171,9 @@ class TestOthers:
         ]
 
     def test_neurons_two_layouts_say_the_same(self) -> None:
-        values = b'{"timestamp": 5, "node": "n", "group": "g", "values": {"a": 1}, "errors": {"b": 2014}}'
-        tags = b'{"timestamp": 5, "node": "n", "group": "g", "tags": [{"name": "a", "value": 1}, {"name": "b", "error": 9}]}'
+        head = b'{"timestamp": 5, "node": "n", "group": "g", '
+        values = head + b'"values": {"a": 1}, "errors": {"b": 2014}}'
+        tags = head + b'"tags": [{"name": "a", "value": 1}, {"name": "b", "error": 9}]}'
         assert elements("neuron", values) == elements("neuron", tags)
         assert elements("neuron", values) == [{"a": 1, "b": BAD, "@device": "n", "@group": "g", "@time": 5}]
 
