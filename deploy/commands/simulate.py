@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,7 @@ class _Speed(click.ParamType[float | str]):
     "--from",
     "first_day",
     type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
     help="First day, of each site's own calendar; by default such that the last one is over everywhere.",
 )
 @click.option(
@@ -263,8 +264,6 @@ def _progress() -> Any:
     """Show on a terminal how many messages went out."""
     if not sys.stderr.isatty():
         return nullcontext(lambda: None)
-    from contextlib import contextmanager
-
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
