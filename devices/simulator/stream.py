@@ -39,7 +39,8 @@ class Gateway:
             for fault in self._faults:
                 frame = fault.messages(one, frame)
             sent += frame
-            at += _BACKFILL_S
+            # A queue keeps its order: no field of a sample overtakes one of the sample before it.
+            at = max([at, *(message.at for message in frame)]) + _BACKFILL_S
         return sent
 
     def _sent(self, s: Sample, at: float) -> list[Message]:

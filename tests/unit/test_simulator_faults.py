@@ -58,6 +58,11 @@ def test_an_outage_is_made_good_in_the_order_of_time():
     assert len({int(one["at"]) for one in late}) <= 3
 
 
+def test_what_was_kept_of_one_sample_is_sent_before_the_next():
+    well, ill = run("opendtu")[0], run("opendtu", "outage")[0]
+    assert [(one.topic, one.payload) for one in ill] == [(one.topic, one.payload) for one in well]
+
+
 def test_an_outage_without_a_clock_is_silence():
     well, ill = run("mbmd")[0], run("mbmd", "outage")[0]
     assert set(ill) < set(well)
