@@ -1,4 +1,4 @@
-"""A Sparkplug edge node with inverters, whose frames a test publishes one by one; and the declaration of its devices."""
+"""A Sparkplug edge node with inverters, its frames published one by one; and how its devices are declared."""
 
 import time
 from datetime import UTC, datetime, timedelta
