@@ -2,6 +2,7 @@
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,9 @@ from devices.decoding.frames import Frame, Part, add, is_over
 from devices.decoding.judging import Judge, frame_key
 from devices.decoding.memory import Memory
 from devices.decoding.routes import Routes
-from devices.decoding.vectors import Said, bound_to
+from devices.decoding.vectors import Said
 from devices.reading import Reading
+from devices.topics import Topic
 
 START = datetime(2026, 6, 1, 4, tzinfo=UTC)
 JOIN_S = 10.0
@@ -85,7 +87,8 @@ said = st.lists(st.tuples(st.sampled_from(TOPICS), st.integers(0, 9), st.floats(
 
 
 def bound() -> Bound:
-    return bound_to(OPENDTU, OPENDTU.vectors[0])
+    address = OPENDTU.parameters({"serial": "116482923311"})
+    return Bound(Topic("site", "device"), 1, OPENDTU, address, {}, ZoneInfo("UTC"))
 
 
 def messages(given_said: list[tuple[str, int, float]]) -> list[Said]:
