@@ -124,8 +124,13 @@ class Publisher:
         finally:
             self._close()
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish one message; wait while as many as the window holds are not acknowledged.
+
+        Parameters
+        ----------
+        retain
+            Whether the broker keeps it for later subscribers.
 
         Raises
         ------
@@ -136,7 +141,7 @@ class Publisher:
             self._raise_failure()
         self._raise_failure()
         self.counts.published += 1
-        self._client.publish(topic, payload, qos=1)
+        self._client.publish(topic, payload, qos=1, retain=retain)
 
     def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
         """Publish messages in their order; see `publish`."""

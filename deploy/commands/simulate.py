@@ -201,15 +201,15 @@ def _run(simulation: "Simulation", summary: _Summary, speed: float | str, *, dry
 
 def _publish(messages: "Iterable[Message]", summary: _Summary) -> None:
     from deploy.settings import load_settings
-    from devices.simulator.publishing import SimulatorPublisher
+    from devices.publisher import Publisher
 
     settings = load_settings()
-    with SimulatorPublisher(
+    with Publisher(
         _address(settings), version=settings.mqtt_version, must_be_heard=True, on_connection=_tell_connection
     ) as publisher:
         with _progress() as advance:
             for message in messages:
-                publisher.send(message)
+                publisher.publish(message.topic, message.payload, retain=message.retain)
                 advance()
         publisher.wait_for_all()
         summary.content["acknowledged"] = publisher.counts.acknowledged
