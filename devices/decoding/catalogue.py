@@ -100,6 +100,11 @@ def complete(device: Device, catalogue: Catalogue) -> tuple[Device, list[str]]:
             check_field(name, one)
         except ValueError as error:
             problems.append(f"fields: {error}")
+    if device.profile != NATIVE and device.kind != "gateway" and not profile.fields and not device.fields:
+        problems.append(
+            f"fields: the family {device.profile} has none of its own: expected what is read, such as "
+            '{ TotWhExp = { names = ["total_energy"], unit = "kWh" } }'
+        )
     defaults = profile.register_defaults
     if defaults is None or device.energy_register is not None or device.kind not in {"inverter", "meter"}:
         return device, problems

@@ -1,5 +1,6 @@
 """Every family at once: what holds for all profiles, and every vector of each."""
 
+import json
 import random
 from datetime import timedelta
 from itertools import islice, permutations
@@ -7,6 +8,7 @@ from itertools import islice, permutations
 import pytest
 
 from devices import units
+from devices.declarations import Device
 from devices.decoding import catalogue, vectors
 from devices.decoding.profile import Profile, Vector, kind_of, point_of
 from devices.native import Reason
@@ -84,6 +86,17 @@ def test_every_field_is_in_a_vector(profile: Profile) -> None:
     mapped = {field.point for field in profile.fields if field.point in {"TotWhExp", "TotWhImp", "DayWh", "IntervalWh"}}
     if not is_sparkplug(profile):
         assert mapped <= shown
+
+
+@every_profile
+def test_a_device_of_a_family_without_fields_must_say_what_is_read(profile: Profile) -> None:
+    declared = {
+        "id": "d", "site": "s", "kind": "meter", "profile": profile.name, "installed": "2026-01-01T00:00:00Z",
+        "address": dict(profile.vectors[0].address),
+    }  # fmt: skip
+    _, problems = catalogue.complete(Device.model_validate_json(json.dumps(declared)), CATALOGUE)
+    own = bool(profile.fields) or profile.name == NATIVE
+    assert [problem.startswith("fields:") for problem in problems] == ([] if own else [True])
 
 
 def with_registers() -> list[object]:
