@@ -350,7 +350,7 @@ def test_what_comes_again_after_a_kill_between_commit_and_puback_invents_nothing
 
 
 def test_two_collectors_of_a_group_lose_nothing_of_one_edge_node(world):
-    """Each hears every other frame, out of order: numbers jump, aliases must be read from what the other wrote."""
+    """Each hears some of the frames, out of order: numbers jump, aliases are read from what the other wrote."""
     world.declare()
     other = f"{world.client_id}-2"
     count = 300
@@ -359,10 +359,12 @@ def test_two_collectors_of_a_group_lose_nothing_of_one_edge_node(world):
             world.collecting(share_group=world.group) as a,
             world.collecting(other, share_group=world.group) as b,
         ):
-            world.send(*world.edge.born(INV))
-            world.kept(2)
-            world.send(*(world.edge.data(INV, energy(1_000_001 + number)) for number in range(count // 2)))
-            world.send(*(world.edge.data(INV, energy(1_000_001 + number)) for number in range(count // 2, count)))
+            # One by one: a DBIRTH that overtakes its NBIRTH in the other collector is a birth of the session before,
+            # and what follows by alias waits in quarantine for the rebirth that is asked for.
+            for number, birth in enumerate(world.edge.born(INV), 1):
+                world.send(birth)
+                world.kept(number)
+            world.send(*(world.edge.data(INV, energy(1_000_001 + number)) for number in range(count)))
             wait_until(lambda: len(world.readings()) >= count + 1, 60)
         assert min(a.totals.received, b.totals.received) > 0
     finally:
