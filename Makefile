@@ -42,6 +42,7 @@ check: $(VENV)/.dev
 docs: $(VENV)/.run
 	@$(RUN) -m deploy.reference > docs/reference.md
 	@$(RUN) -m deploy.families docs/devices.md
+	@$(RUN) -m deploy.methodology_page > docs/methodologies.md
 
 proto: $(VENV)/.dev
 	@$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. devices/sparkplug/sparkplug_b.proto

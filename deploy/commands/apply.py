@@ -55,10 +55,11 @@ def read(file: Path, families: "Catalogue | None" = None) -> ProjectDeclaration:
     Raises
     ------
     DeclarationError
-        The file is wrong, names a methodology that is not in the catalogue, or leaves a factor open that has no
-        default.
+        The file is wrong, names a methodology that is not in the catalogue, leaves a factor open that has no default,
+        or lacks what the methodology counts.
     """
     from devices.declaration_file import load
+    from mrv.basis import what_is_lacking
     from mrv.catalogue import factor_for, find
     from mrv.errors import CatalogueError
 
@@ -70,16 +71,24 @@ def read(file: Path, families: "Catalogue | None" = None) -> ProjectDeclaration:
     problems = []
     for system in _without_factor(declaration.pv_systems):
         try:
-            factor_for(methodology, system.connection, system.grid_region)
+            factor_for(methodology, system.connection, system.grid_region, fuel=system.captive_fuel)
         except CatalogueError as error:
             problems.append(f'pv_system "{system.id}": emission_factor: {error}')
+    if methodology.not_computed is None:
+        problems += what_is_lacking(methodology, declaration)
     if problems:
         raise DeclarationError(file, problems)
     return declaration
 
 
 def _without_factor(systems: Iterable[PvSystem]) -> list[PvSystem]:
-    return [system for system in systems if system.emission_factor is None]
+    """List the systems that need a default: those without a factor, or with a category of days without one."""
+    return [
+        system
+        for system in systems
+        if system.emission_factor is None
+        and (not system.day_categories or any(entry.emission_factor is None for entry in system.day_categories))
+    ]
 
 
 def lines(plan: "Plan", *, dry_run: bool) -> list[str]:
