@@ -40,6 +40,11 @@ class Place:
         """Rated power [W]."""
         return float(self.spec.maximum_power_w)
 
+    @property
+    def has_coordinates(self) -> bool:
+        """Whether it is declared where the site lies."""
+        return self.latitude is not None and self.longitude is not None
+
     def sky(self, ends_us: Iterable[int]) -> Sky | None:
         """Return the sky over the place between instants [µs]; None without coordinates."""
         ends = list(ends_us)
@@ -96,9 +101,8 @@ def judge(
     ends = [*found.t_us[[0, -1]].tolist(), int(edges[0]), int(edges[-1])] if len(found.t_us) else []
     ends += t_us[[0, -1]].tolist() if len(t_us) else []
     sky = place.sky(ends) if place.solar else None
-    if sky is None and (ends or not place.solar):
-        why = NO_COORDINATES if place.solar else NOT_SOLAR
-        not_checked.update({rule: why for rule in rules.NEEDS_SKY if rule not in not_checked or not place.solar})
+    if not place.solar or not place.has_coordinates:
+        not_checked.update(dict.fromkeys(rules.NEEDS_SKY, NO_COORDINATES if place.solar else NOT_SOLAR))
     credited, taken = (found, {}) if sky is None else exclude(found, sky, place.spec, place.time_zone)
 
     marked: dict[QualityRule, NDArray[np.int64]] = {}

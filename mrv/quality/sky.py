@@ -63,7 +63,8 @@ class Sky:
         return self.is_night(t0_us) & self.is_night(t1_us) & (self.full_load_us(t0_us, t1_us) < 1.0)
 
     def _offset(self, t_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        return (t_us - self.t_us[0]).astype(np.float64)
+        offset: NDArray[np.float64] = (t_us - self.t_us[0]).astype(np.float64)
+        return offset
 
 
 def sky_over(latitude: float, longitude: float, first_us: int, last_us: int) -> Sky:
