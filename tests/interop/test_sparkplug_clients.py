@@ -1,21 +1,16 @@
 """Third-party edge nodes on a real broker, as the host hears them.
 
-Each is installed from its registry into a folder of the test's own and driven by a small program beside this file.
 What differs between them is asserted here, client by client.
 """
 
 import json
-import os
 import queue
-import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import paho.mqtt.client as mqtt
@@ -28,12 +23,11 @@ from devices.sparkplug.host import Node, Occurrence, Step
 from devices.sparkplug.payload import Metric, Payload, decode
 from devices.sparkplug.topics import Address, Kind
 from tests.conftest import Broker
+from tests.interop.conftest import DEVICE, ENERGY, Program
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
-DRIVERS = Path(__file__).with_name("sparkplug_clients")
-SITE, GROUP, DEVICE = "interop-site", "JcmInterop", "inv01"
-ENERGY = 2**53 + 1
+SITE, GROUP = "interop-site", "JcmInterop"
 BORN = {
     "Inverter/W": 4213.5,
     "Inverter/energy": ENERGY,
@@ -41,50 +35,6 @@ BORN = {
     "Inverter/signal": -1,
     "Inverter/state": "MPPT",
 }
-
-
-@dataclass
-class Program:
-    """A driver with the client it drives."""
-
-    command: list[str]
-    environment: dict[str, str] = field(default_factory=dict)
-
-
-@pytest.fixture(scope="module")
-def sparkplug_client(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Edge node on npm sparkplug-client, the client of Eclipse Tahu."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("npm sparkplug-client needs Node.js with npm")
-    folder = tmp_path_factory.mktemp("npm")
-    install(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder),
-             "sparkplug-client@3.2.4"])  # fmt: skip
-    return Program(["node", str(DRIVERS / "sparkplug_client.cjs")], {"NODE_PATH": str(folder / "node_modules")})
-
-
-@pytest.fixture(scope="module")
-def pysparkplug(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Edge node on PyPI pysparkplug; it pins paho-mqtt below 2, hence a venv of its own."""
-    return python_program(tmp_path_factory.mktemp("pysparkplug"), "pysparkplug==0.6.1", "pysparkplug_node.py")
-
-
-@pytest.fixture(scope="module")
-def mqtt_spb_wrapper(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Device on PyPI mqtt-spb-wrapper; it pins paho-mqtt 1.6.1 and protobuf 3."""
-    return python_program(tmp_path_factory.mktemp("wrapper"), "mqtt-spb-wrapper==2.1.2", "mqtt_spb_wrapper_node.py")
-
-
-def python_program(folder: Path, package: str, driver: str) -> Program:
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
-    python = str(folder / "bin" / "python")
-    install([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package])
-    return Program([python, str(DRIVERS / driver)])
-
-
-def install(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, timeout=200, check=False)
-    if done.returncode:
-        pytest.skip(f"{command[-1]} cannot be installed: is its registry within reach?")
 
 
 @dataclass
@@ -184,10 +134,7 @@ def live(broker: Broker) -> Iterator[Callable]:
     def start(program: Program, namespace: str = topics.NAMESPACE) -> Iterator[Live]:
         edge = f"gw-{uuid.uuid4().hex[:8]}"
         hearing = Host(broker, namespace, edge)
-        process = subprocess.Popen(
-            program.command, stdin=subprocess.PIPE, text=True,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | program.environment,
-        )  # fmt: skip
+        process = program.started()
         running = Live(hearing, edge, process)
         where = {"host": broker.host, "port": broker.port, "user": user, "password": password}
         running.do(json.dumps(where | {"group": GROUP, "edge": edge, "namespace": namespace}))
