@@ -14,6 +14,16 @@ The digest covers, in this order, each text and array led by its length in bytes
 6. for every further register (`[[pv_system.meter]]`), in the order of system, device, point and, in one place, of the
    devices that replaced each other: as 5
 
+A result that quality rules took part in begins with `jcm-mrv inputs 2` instead, and has, besides:
+
+- after 4, the name of the rule set
+- after 5d and 6, for each device: when its readings were received; the instants of those whose time is their message's
+  arrival; the instants for which another value was offered; all int64 little-endian microseconds
+- after 6, in the order of system and device, those that only check the credited ones: as 5
+- at the end, for every site in the order of the declarations: its id; its messages by the quarter of an hour of their
+  receipt, as seven int64 arrays: start of the quarter in microseconds; messages; of these retained, redelivered,
+  duplicate, in quarantine, in quarantine for their time
+
 The arrays hold the readings of the period and, around it, those that the register rules need to judge its edges. It is
 written as `sha256:` and 64 hexadecimal digits.
 """
@@ -30,13 +40,17 @@ from numpy.typing import NDArray
 from mrv.basis import Basis, Credited
 from mrv.calendar import MICROSECOND
 from mrv.errors import PeriodError
+from mrv.quality.receipts import Deliveries, Receipts
+from mrv.quality.rules import REGISTER_ONLY, RuleSet
 from mrv.register_rules import DeclaredRegister, to_mwh
 from sql.named import load
 
 _PREAMBLE = b"jcm-mrv inputs 1"
+_PREAMBLE_OF_QUALITY = b"jcm-mrv inputs 2"
 # PostgreSQL's binary array of one dimension: a header of 20 bytes, then each element led by its length, big-endian.
 _ARRAY_HEADER = 20
 _EPOCH_2000_US = 946_684_800_000_000
+_NONE: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 _NAN = np.uint64(0x7FF8000000000000)
 
 
@@ -54,6 +68,8 @@ class Series:
     """The register declared at the installation, where the readings reach back to it."""
     closing: DeclaredRegister | None = None
     """The register declared at the removal, where the readings reach up to it."""
+    receipts: Receipts | None = None
+    """How the readings were received, where that is known."""
 
     @classmethod
     def empty(cls) -> "Series":
@@ -76,21 +92,32 @@ class Series:
 class InputsDigest:
     """The digest of a period's inputs, fed device by device."""
 
-    def __init__(self, basis: Basis, first: date, last: date) -> None:
+    def __init__(self, basis: Basis, first: date, last: date, rules: RuleSet = REGISTER_ONLY) -> None:
         self._sha256 = hashlib.sha256()
+        self._quality = bool(rules.quality)
         period = f"{first.isoformat()}/{last.isoformat()}"
         _add(
             self._sha256,
-            _PREAMBLE,
+            _PREAMBLE_OF_QUALITY if self._quality else _PREAMBLE,
             basis.declarations_text.encode(),
             basis.methodology_text.encode(),
             period.encode(),
+            *((rules.name.encode(),) if self._quality else ()),
         )
 
     def add(self, credited: Credited, series: Series) -> None:
         """Add the readings of the next device."""
         name = "\n".join((credited.system.id, credited.site.id, credited.device.id, credited.point))
         _add(self._sha256, name.encode(), *_arrays(series))
+        if self._quality:
+            received = series.receipts
+            arrays = () if received is None else (received.received_us, received.arrival_us, received.conflict_us)
+            _add(self._sha256, *(_int64(array) for array in arrays or (_NONE,) * 3))
+
+    def add_deliveries(self, site: str, found: Deliveries | None) -> None:
+        """Add a site's messages."""
+        arrays = (_NONE,) * 7 if found is None else found.arrays()
+        _add(self._sha256, site.encode(), *(_int64(array) for array in arrays))
 
     def text(self) -> str:
         """Return the digest as reports write it."""
@@ -105,6 +132,10 @@ def _arrays(series: Series) -> tuple[bytes, bytes, bytes]:
         series.register_mwh.astype("<i8").tobytes(),
         power.astype("<u8").tobytes(),
     )
+
+
+def _int64(array: NDArray[np.int64]) -> bytes:
+    return array.astype("<i8").tobytes()
 
 
 def _add(digest: "hashlib._Hash", *parts: bytes) -> None:
@@ -182,14 +213,23 @@ class StoredReadings:
         reach_from = installed if before is None else max(installed, before)
         reach_to = (removed or end) if after is None else after + MICROSECOND
         reach_to = reach_to if removed is None else min(reach_to, removed)
-        ts, register, power = self._arrays(credited.column, {**span, "start": reach_from, "end": reach_to})
+        span = {**span, "start": reach_from, "end": reach_to}
+        ts, register, power, received = self._arrays(f"series_{credited.column}", span, 4)
+        (arrival,), (conflict,) = self._arrays("arrival_timed", span, 1), self._arrays("conflicts", span, 1)
         return Series(
-            t_us=_elements(ts, ">i8").astype(np.int64) + _EPOCH_2000_US,
+            t_us=_instants(ts),
             register_mwh=to_mwh(_elements(register, ">f8").astype(np.float64)),
             power_w=_elements(power, ">f8").astype(np.float64),
             opening=credited.opening if reach_from == installed else None,
             closing=credited.closing if reach_to == removed else None,
+            receipts=Receipts(_instants(received), _instants(arrival), _instants(conflict)),
         )
+
+    def deliveries(self, site: str, start: datetime, end: datetime) -> Deliveries:
+        """Count a site's messages by the quarter of an hour in which they were received, start included, end not."""
+        span = {"site": site, "start": start, "end": end, "cut_off": self._cut_off}
+        quarter, *counts = self._arrays("deliveries", span, 7)
+        return Deliveries(_instants(quarter), *(_elements(count, ">i8").astype(np.int64) for count in counts))
 
     def arrived_after(self, devices: Sequence[Credited], start: datetime, end: datetime, cut_off: datetime) -> int:
         """Count the readings of a span that were received after a cut-off."""
@@ -200,17 +240,21 @@ class StoredReadings:
             total += int(row[0]) if row else 0
         return total
 
-    def _arrays(self, column: str, span: dict[str, object]) -> list[bytes | None]:
+    def _arrays(self, query: str, span: dict[str, object], count: int) -> list[bytes | None]:
         cursor = self._connection.cursor(binary=True)
-        cursor.execute(_QUERIES[f"series_{column}"], span)
+        cursor.execute(_QUERIES[query], span)
         assert cursor.pgresult is not None  # noqa: S101 - a select has a result
-        return [cursor.pgresult.get_value(0, number) for number in range(3)]
+        return [cursor.pgresult.get_value(0, number) for number in range(count)]
 
 
 def _elements(array: bytes | None, kind: str) -> NDArray[np.generic]:
     """Take the elements out of a binary array; None is that of no reading."""
     element = np.dtype([("length", ">i4"), ("value", kind)])
     return np.frombuffer(array or b"", dtype=element, offset=_ARRAY_HEADER if array else 0)["value"]
+
+
+def _instants(array: bytes | None) -> NDArray[np.int64]:
+    return _elements(array, ">i8").astype(np.int64) + _EPOCH_2000_US
 
 
 _QUERIES = load("mrv")

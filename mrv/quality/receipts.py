@@ -44,6 +44,11 @@ class Deliveries:
     quarantined: Instants
     unknown_clock: Instants
 
+    def arrays(self) -> tuple[Instants, ...]:
+        """Return the arrays in the order above."""
+        return (self.t_us, self.messages, self.retained, self.redelivered, self.duplicate, self.quarantined,
+                self.unknown_clock)  # fmt: skip
+
 
 def clock_fast(t_us: Instants, received_us: Instants) -> Mask:
     """Mark readings that were received over a minute before the time they carry."""
