@@ -7,7 +7,16 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from devices.declaration_rules import Parts, contradictions
-from devices.declarations import Calibration, Declared, Device, ProjectDeclaration, PvSystem, Site
+from devices.declarations import (
+    Calibration,
+    Declared,
+    Device,
+    Invoice,
+    ProjectDeclaration,
+    PvSystem,
+    Site,
+    by_first_day,
+)
 from devices.errors import DeclarationError
 
 _Entry = TypeVar("_Entry", bound=Declared)
@@ -105,11 +114,13 @@ def plan(file: str, declared: ProjectDeclaration, before: ProjectDeclaration | N
         name: comparison.with_calibrations(name, old_devices.get(name), device) for name, device in new_devices.items()
     }
     devices = comparison.merge("device", old_devices, new_devices)
+    invoices = tuple(comparison.merge("invoice", _invoices(before), _invoices(declared)))
     merged = declared.model_copy(
         update={
             "sites": tuple(sorted(sites, key=lambda site: site.id)),
             "pv_systems": tuple(sorted(systems, key=lambda system: system.id)),
             "devices": tuple(sorted(devices, key=lambda device: (device.site, device.id))),
+            "invoices": by_first_day(invoices),
         }
     )
     problems = contradictions(Parts.of(merged))
@@ -133,6 +144,10 @@ def _named(
         {system.id: system for system in declaration.pv_systems},
         {f"{device.site}/{device.id}": device for device in declaration.devices},
     )
+
+
+def _invoices(declaration: ProjectDeclaration | None) -> Mapping[str, Invoice]:
+    return {} if declaration is None else {invoice.name: invoice for invoice in declaration.invoices or ()}
 
 
 class _Comparison:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from devices.declaration_rules import Parts, contradictions
-from devices.declarations import Declared, Device, Project, ProjectDeclaration, PvSystem, Site
+from devices.declarations import Declared, Device, Invoice, Project, ProjectDeclaration, PvSystem, Site
 from devices.decoding.catalogue import Catalogue, built_in, complete
 from devices.errors import DeclarationError
 from devices.time_zones import time_zone
@@ -64,11 +64,13 @@ def parse(text: str, file: Path | str, catalogue: Catalogue | None = None) -> Pr
         device, wrong = complete(declared, built_in() if catalogue is None else catalogue)
         problems += [f'device "{device.id}": {line}' for line in wrong]
         devices.append(device)
+    invoices = _read(content, "invoice", Invoice, problems)
     parts = Parts(
         project=projects[0] if projects else None,
         sites=sites,
         pv_systems=systems,
         devices=devices,
+        invoices=invoices,
         other_sites=_ids(content, "site") - {site.id for site in sites},
         other_pv_systems=_ids(content, "pv_system") - {system.id for system in systems},
         other_devices=_ids(content, "device") - {device.id for device in devices},
@@ -77,7 +79,13 @@ def parse(text: str, file: Path | str, catalogue: Catalogue | None = None) -> Pr
     if problems:
         raise DeclarationError(file, problems)
     return ProjectDeclaration.model_validate(
-        {"project": parts.project, "site": sites, "pv_system": systems, "device": devices}
+        {
+            "project": parts.project,
+            "site": sites,
+            "pv_system": systems,
+            "device": devices,
+            "invoice": invoices or None,
+        }
     )
 
 
@@ -108,7 +116,7 @@ def _read(content: _Table, key: str, model: type[_Part], problems: list[str]) ->
         try:
             read.append(model.model_validate(entry))
         except ValidationError as error:
-            name = entry.get("id")
+            name = entry.get("number" if model is Invoice else "id")
             if single:
                 label = f"{key}."
             elif isinstance(name, str):

@@ -6,10 +6,9 @@ here, so a declaration means the same wherever it is read.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -19,104 +18,31 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     Strict,
-    StringConstraints,
     TypeAdapter,
 )
 
-from devices.points import POINTS, REGISTER_LIMIT_WH
-from devices.time_zones import time_zone
+from devices.declared_values import (
+    EVERY_INVERTER,
+    FACTOR_UNIT,
+    WEEKDAYS,
+    Country,
+    Exact,
+    Identifier,
+    Instant,
+    Positive,
+    Quantity,
+    RegisterWh,
+    Text,
+    Weekday,
+    factor_unit,
+    factor_value,
+    register_point,
+    zone_name,
+)
 
 NATIVE = "native"
 """The profile of the product's own payload; the others are in `devices/profiles` and in a folder of one's own."""
-
-FACTOR_UNIT = "tCO2/MWh"
-EVERY_INVERTER = "*"
-"""In `credited_by`: every inverter of the system."""
-
-# The dirtiest generators run at about 1.5 tCO2/MWh; above 2 a value was written in another unit.
-_FACTOR_LIMIT = Decimal(2)
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-
-
-def _exact(value: object) -> object:
-    """Take a number as it was written; binary floats never come here, see `declaration_file`."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        raise ValueError(f"expected a number, not {value!r}")  # noqa: TRY004, pydantic reports ValueError only
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        raise ValueError(f'expected a number written as digits, such as "0.319", not "{value}"')
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise ValueError(f"expected a number, not {value!r}") from None
-    if not number.is_finite():
-        raise ValueError(f"expected a finite number, not {value}")
-    # 1E+3 becomes 1000: the digits are written out, in the canonical JSON as well.
-    return Decimal(_digits(number))
-
-
-def _digits(number: Decimal) -> str:
-    return format(number, "f")
-
-
-def _identifier(value: str) -> str:
-    wrong = sorted({character for character in value if character in '/+#:"\\' or not character.isprintable()})
-    if wrong:
-        raise ValueError(f"{value!r} may not contain {' '.join(map(repr, wrong))}: ids are parts of MQTT topics")
-    if not value or value != value.strip() or value.startswith("$") or value in {".", "..", EVERY_INVERTER}:
-        raise ValueError(f"{value!r} cannot be an id: expected text that can be a level of an MQTT topic")
-    return value
-
-
-def _text(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError(f"{value!r} has a line break or a control character: expected one line of text")
-    return value
-
-
-def _utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError(
-            f"{value.isoformat()} has no offset: expected a date (the site's midnight) or a time with its offset, "
-            f"such as {value.isoformat()}Z"
-        )
-    return value.astimezone(UTC)
-
-
-def _zone_name(value: str) -> str:
-    return time_zone(value).key
-
-
-def _register_point(value: str) -> str:
-    registers = [point.name for point in POINTS.values() if point.register]
-    if value not in registers:
-        raise ValueError(f'"{value}" is no lifetime register: expected {" or ".join(registers)}')
-    return value
-
-
-def _factor_unit(value: str) -> str:
-    if value != FACTOR_UNIT:
-        raise ValueError(f'the unit "{value}" is not accepted: expected "{FACTOR_UNIT}"')
-    return value
-
-
-def _factor_value(value: Decimal) -> Decimal:
-    if not 0 <= value <= _FACTOR_LIMIT:
-        raise ValueError(f"{value} {FACTOR_UNIT} cannot be: expected 0 to {_FACTOR_LIMIT}")
-    return value
-
-
-Exact = Annotated[Decimal, BeforeValidator(_exact), PlainSerializer(_digits, return_type=str, when_used="json")]
-RegisterWh = Annotated[Exact, Field(ge=0, le=Decimal(int(REGISTER_LIMIT_WH)))]
-Positive = Annotated[Exact, Field(gt=0)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True), AfterValidator(_text)]
-Identifier = Annotated[str, StringConstraints(max_length=128), AfterValidator(_identifier)]
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-Instant = Annotated[datetime, AfterValidator(_utc)]
-Quantity = Literal["sold", "auxiliary", "charged", "discharged"]
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _COUNTRY = 'an ISO 3166-1 alpha-3 country code such as "THA"'
 _TEXT = "a text"
@@ -167,7 +93,7 @@ class Site(Declared):
 
     id: Identifier = Field(description=_ID)
     name: Text = Field(description=_TEXT)
-    time_zone: Annotated[str, AfterValidator(_zone_name)] = Field(description="a time zone name such as Asia/Bangkok")
+    time_zone: Annotated[str, AfterValidator(zone_name)] = Field(description="a time zone name such as Asia/Bangkok")
     latitude: Annotated[Exact, Field(ge=-90, le=90)] | None = Field(
         default=None, description="degrees north, -90 to 90"
     )
@@ -184,15 +110,15 @@ class Site(Declared):
 class EmissionFactor(Declared):
     """The factor registered for a system, instead of the methodology's default for the connection."""
 
-    value: Annotated[Exact, AfterValidator(_factor_value)] = Field(description='a number as text, such as "0.319"')
-    unit: Annotated[str, AfterValidator(_factor_unit)] = Field(description=f'"{FACTOR_UNIT}"')
+    value: Annotated[Exact, AfterValidator(factor_value)] = Field(description='a number as text, such as "0.319"')
+    unit: Annotated[str, AfterValidator(factor_unit)] = Field(description=f'"{FACTOR_UNIT}"')
     source: Text = Field(description="where the factor is registered")
 
 
 class Register(Declared):
     """The lifetime counter that a credit is computed from."""
 
-    point: Annotated[str, AfterValidator(_register_point)] = Field(description='"TotWhExp" or "TotWhImp"')
+    point: Annotated[str, AfterValidator(register_point)] = Field(description='"TotWhExp" or "TotWhImp"')
     bits: int = Field(ge=8, le=64, description="the register's width in bits, 8 to 64")
     resolution_wh: Positive = Field(default=Decimal(1), description="Wh a count, more than 0")
     micro_decrease_wh: Annotated[Exact, Field(ge=0)] | None = Field(
@@ -231,6 +157,21 @@ class DayCategory(Declared):
         return inside and (self.weekdays is None or WEEKDAYS[day.weekday()] in self.weekdays)
 
 
+class MonitoringPlan(Declared):
+    """What the registered monitoring plan says about measuring a system; a meter that differs is told."""
+
+    option: Literal["B", "C"] = Field(
+        default="C", description='"B" (the amount of a transaction, with invoices) or "C" (actual measurement)'
+    )
+    accuracy_class: Text | None = Field(default=None, description='a class as text, such as "0.5S"')
+    maximum_permissible_error_percent: Annotated[Exact, Field(ge=0)] | None = Field(
+        default=None, description='the most that the plan allows, a number as text, such as "1.0"'
+    )
+    reading_interval_s: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="seconds between two readings, as the plan has it"
+    )
+
+
 class PvSystem(Declared):
     """System i of the methodology."""
 
@@ -256,6 +197,9 @@ class PvSystem(Declared):
     )
     day_categories: Annotated[tuple[DayCategory, ...], Strict(strict=False), Field(min_length=1)] | None = Field(
         default=None, alias="day_category", description="[[pv_system.day_category]] tables"
+    )
+    monitoring_plan: MonitoringPlan | None = Field(
+        default=None, description='{ option = "C", accuracy_class = "0.5S", reading_interval_s = 900 }'
     )
 
     def category_of(self, day: date) -> str | None:
@@ -340,7 +284,7 @@ class Device(Declared):
     fields: dict[str, FieldMap] | None = Field(
         default=None, description='{ TotWhExp = { names = ["total_energy"], unit = "kWh" } }, beside the profile\'s own'
     )
-    time_zone: Annotated[str, AfterValidator(_zone_name)] | None = Field(
+    time_zone: Annotated[str, AfterValidator(zone_name)] | None = Field(
         default=None, description="the zone of the device's clock, where it is not the site's"
     )
     rated_power_w: Positive | None = Field(default=None, description="a power in W, more than 0")
@@ -361,6 +305,34 @@ class Device(Declared):
     calibrations: Annotated[tuple[Calibration, ...], Strict(strict=False), AfterValidator(_by_date)] = Field(
         default=(), alias="calibration", description="[[device.calibration]] tables"
     )
+
+
+class Invoice(Declared):
+    """Commercial evidence of an energy; prices are not kept."""
+
+    number: Text = Field(description="the invoice's number")
+    issuer: Text = Field(description="who issued it, such as the power company")
+    site: str = Field(description="the id of a [[site]] of this file")
+    device: str | None = Field(default=None, description="the id of the device it bills; or give pv_system")
+    pv_system: str | None = Field(default=None, description="the id of the pv_system it bills; or give device")
+    quantity: Literal["generated"] | Quantity = Field(
+        default="generated", description='"generated", "sold", "auxiliary", "charged" or "discharged"'
+    )
+    first_day: date = Field(alias="from", description=_DAY)
+    last_day: date = Field(alias="to", description=_DAY)
+    energy_kwh: Annotated[Exact, Field(ge=0)] = Field(description='a number as text, such as "48804719"')
+
+    @property
+    def name(self) -> str:
+        """Number and issuer: what tells one from another."""
+        return f"{self.number} of {self.issuer}"
+
+
+def by_first_day(invoices: tuple[Invoice, ...] | None) -> tuple[Invoice, ...] | None:
+    """Put invoices in their order; none at all is None."""
+    if not invoices:
+        return None
+    return tuple(sorted(invoices, key=lambda invoice: (invoice.first_day, invoice.issuer, invoice.number)))
 
 
 def _by_id(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
@@ -384,6 +356,10 @@ class ProjectDeclaration(Declared):
     devices: Annotated[tuple[Device, ...], Strict(strict=False), AfterValidator(_by_site_and_id)] = Field(
         default=(), alias="device", description="[[device]] tables"
     )
+    # None and not an empty tuple, as in `PvSystem`: the canonical text stays what it was.
+    invoices: Annotated[tuple[Invoice, ...] | None, Strict(strict=False), AfterValidator(by_first_day)] = Field(
+        default=None, alias="invoice", description="[[invoice]] tables"
+    )
 
     def site(self, site: str) -> Site:
         """Find a site by its id; KeyError when there is none."""
@@ -402,7 +378,11 @@ class ProjectDeclaration(Declared):
 
     def metered_devices(self, system: PvSystem, meter: SystemMeter) -> tuple[Device, ...]:
         """List the device of a further register and what replaced it, each once, in the order of their ids."""
-        return _with_replacements([meter.device], {d.id: d for d in self.devices if d.site == system.site})
+        return self.in_place_of(system.site, meter.device)
+
+    def in_place_of(self, site: str, device: str) -> tuple[Device, ...]:
+        """List a device and what replaced it, each once, in the order of their ids."""
+        return _with_replacements([device], {d.id: d for d in self.devices if d.site == site})
 
 
 def credited_devices(system: PvSystem, devices: Iterable[Device]) -> tuple[Device, ...]:

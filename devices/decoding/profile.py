@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
 from devices import units
-from devices.declarations import Exact, FieldMap, Literals, Names, Positive, Text
+from devices.declarations import FieldMap, Literals, Names
+from devices.declared_values import Exact, Positive, Text
 from devices.errors import UnknownUnitError
 from devices.points import EXTRA_POINTS, POINTS, Point
 from devices.time_zones import time_zone

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from devices import mqtt_url
 from devices.declaration_file import problem
-from devices.declarations import Declared, Identifier, Text
+from devices.declarations import Declared
+from devices.declared_values import Identifier, Text
 from devices.errors import BrokerUrlError, DeclarationError
 from devices.gateway import registers, sunspec
 from devices.gateway.spool import Policy
