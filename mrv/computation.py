@@ -24,6 +24,7 @@ from mrv.spans import Key, Span, overlapping_wh, spans_of, without
 
 _FOUR_PLACES = Decimal("0.0001")
 _DAYS_NAMED = 5
+_LEAVES_DOUBT = (Rule.DIP, Rule.SPIKE, Rule.UNRESOLVED)
 
 Read = Callable[[Credited, datetime, datetime], Series]
 """Readings of a device over a span (start included, end not), with what the rules need around it."""
@@ -226,7 +227,10 @@ def _doubtful(registers: list[_Register]) -> list[date]:
     """List the days on which a register that lowers EG was not counted from end to end, in its place.
 
     What it missed is unknown, so the generation of such a day is not counted: a silent meter must not raise the credit.
+    Neither must readings set aside as a dip or a spike: a register that fell for good and soon passed its old level
+    looks the same, and then counts too little.
     """
+    found: set[date] = set()
     counted_us: dict[str, Counter[date]] = {}
     lengths: dict[date, int] = {}
     for register in registers:
@@ -237,7 +241,10 @@ def _doubtful(registers: list[_Register]) -> list[date]:
         for day in register.days:
             place[day.day] += day.covered_us + day.bridged_us
             lengths[day.day] = day.length_us
-    return sorted(day for day, length in lengths.items() if any(place[day] < length for place in counted_us.values()))
+            if any(day.rules.get(rule.id) for rule in _LEAVES_DOUBT):
+                found.add(day.day)
+    found.update(day for day, length in lengths.items() if any(place[day] < length for place in counted_us.values()))
+    return sorted(found)
 
 
 def _doubts(system: PvSystem, doubtful: list[date]) -> list[str]:
