@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,11 @@ _MOST = 20_000
 _SHOWN_PAYLOAD = 160
 _SHOWN_MESSAGES = 8
 _SHOWN_FITS = 5
+_REFUSED = {
+    "time_too_old": "a collector takes no reading so long after its time; is this a recording, or is its clock wrong?",
+    "time_in_future": "its clock is ahead, or --tz is not the zone of its clock",
+    "sparkplug_alias_unknown": "data whose birth was not heard; restart the node while the probe listens",
+}
 _UNITS = {"TotWhExp": "kWh", "DayWh": "kWh", "W": "W", "Hz": "Hz", "GHI": "W/m²"}
 
 
@@ -29,7 +35,7 @@ _UNITS = {"TotWhExp": "kWh", "DayWh": "kWh", "W": "W", "Hz": "Hz", "GHI": "W/m²
 @click.argument("topic", required=False)
 @click.option("--seconds", type=click.FloatRange(1, 86_400), default=30.0, help="How long to listen; 30 unless given.")
 @click.option(
-    "--file", type=click.Path(path_type=Path), help="Instead: a file of lines `topic<TAB>payload`, or of JSON objects."
+    "--file", type=click.Path(path_type=Path), help="Instead: a file of lines `topic<TAB>payload`; bytes as hex:…."
 )
 @click.option("--tz", default="UTC", metavar="ZONE", help="Time zone of times without an offset; UTC unless given.")
 @click.option("--readings", type=click.IntRange(1, 50), default=2, help="How many readings to show; 2 unless given.")
@@ -153,15 +159,16 @@ def _lines(
     heard: bool,
     zone: ZoneInfo,
 ) -> list[str]:
-    topics = len({message.topic for message in messages})
-    said = [f"{len(messages)} messages on {topics} topic{'s' * (topics != 1)}"]
+    said = [f"{_counted(messages, 'message')} on {_counted({message.topic for message in messages}, 'topic')}"]
     if not messages:
         hint = "wait longer (--seconds), or look at the topic and the login's rights" if heard else "the file is empty"
         return [*said, f"nothing to judge: {hint}"]
     if not found:
         said.append("no family fits; docs/devices.md says how to describe one in a file of its own")
         return said + [f"  {_shown(message)}" for message in messages[:_SHOWN_MESSAGES]]
-    strong = [fit for fit in found if fit.outcome.readings] or list(found)
+    # What cannot be read yet could be of any family that leaves the names to the declaration: one of them will do.
+    strong = [fit for fit in found if fit.outcome.readings]
+    strong = strong or [fit for fit in found if fit.profile.name == found[0].profile.name]
     for fit in strong[:_SHOWN_FITS]:
         said += ["", *_fit_lines(fit, _device_of(fit, declared), readings, zone)]
     rest = [fit.profile.name for fit in found if fit not in strong[:_SHOWN_FITS]]
@@ -178,11 +185,15 @@ def _fit_lines(fit: "Fit", device: str | None, readings: int, zone: ZoneInfo) ->
     address = ", ".join(f'{key} = "{value}"' for key, value in fit.address.items() if value)
     said = [
         f"{fit.profile.name}: {fit.profile.title}" + (f", at site {fit.site}" if fit.site else ""),
-        f"  {len(fit.messages)} messages, {len(outcome.readings)} readings of {', '.join(fit.points) or 'no point'}"
-        + (f"; {len(outcome.rejections)} refused" if outcome.rejections else ""),
+        f"  {_counted(fit.messages, 'message')}, {_counted(outcome.readings, 'reading')}"
+        + (f" of {', '.join(fit.points)}" if fit.points else ""),
     ]
     if address:
         said.append(f"  address: {address}")
+    if not outcome.readings:
+        said += ["", *(f"    {_shown(message)}" for message in fit.messages[-_SHOWN_MESSAGES:])]
+        if fit.names and not outcome.rejections:
+            said.append("    → nothing yet: the declaration has to say which of its fields is which point")
     for made_of, ts, values in newest(fit, readings):
         said.append("")
         said += [f"    {_shown(message)}" for message in made_of[:_SHOWN_MESSAGES]]
@@ -192,13 +203,16 @@ def _fit_lines(fit: "Fit", device: str | None, readings: int, zone: ZoneInfo) ->
         said.append(
             f"    → {ts:%Y-%m-%dT%H:%M:%SZ}{local}  " + ", ".join(_value(name, values[name]) for name in values)
         )
-    reasons = sorted({note.partition(":")[0] for note in outcome.notes} - {Note.PART})
+    unsaid = {Note.PART, Note.BIRTH} if outcome.readings else {Note.PART, Note.BIRTH, Note.NO_FIELD}
+    reasons = sorted({note.partition(":")[0] for note in outcome.notes} - unsaid)
     if reasons or outcome.rejections:
         said.append("")
     for reason in reasons:
         about = sorted(note.partition(":")[2] for note in outcome.notes if note.startswith(f"{reason}:"))
         said.append(f"  left out: {reason}{' of ' + ', '.join(about) if about else ''}: {NOTES[Note(reason)]}")
-    said += [f"  refused: {reason}" for reason in sorted(set(outcome.rejections))]
+    for reason, times in sorted(Counter(outcome.rejections).items()):
+        why = _REFUSED.get(reason)
+        said.append(f"  refused: {reason}, {times} time{'s' * (times != 1)}" + (f": {why}" if why else ""))
     if device is not None:
         return [*said, "", f"  declared as {device}"]
     return [*said, "", "  not declared; to declare it:", "", *(f"    {line}" for line in _declaration(fit))]
@@ -225,7 +239,7 @@ def _declaration(fit: "Fit") -> list[str]:
     ]
     if fit.profile.register_defaults is None:
         lines.append('register = { point = "TotWhExp", bits = 32 }  # check: the width of its lifetime register')
-    if not fit.profile.fields:
+    if fit.names:
         guessed = guesses(fit.names)
         lines.append("[device.fields]  # check every unit: no name tells it")
         lines += [
@@ -237,6 +251,10 @@ def _declaration(fit: "Fit") -> list[str]:
         if "TotWhExp" not in guessed:
             lines.append("# missing: TotWhExp, the lifetime register that a credit is computed from")
     return lines
+
+
+def _counted(things: Collection[object], what: str) -> str:
+    return f"{len(things):,} {what}{'s' * (len(things) != 1)}"
 
 
 def _toml(text: str) -> str:

@@ -9,17 +9,22 @@ from zoneinfo import ZoneInfo
 
 from devices.decoding.catalogue import Catalogue
 from devices.decoding.elements import Bound
+from devices.decoding.messages import DEVICE_UNKNOWN
 from devices.decoding.profile import Profile, Source
 from devices.decoding.routes import foreign
 from devices.decoding.shapes import Fields, ShapeError, elements
 from devices.decoding.vectors import Outcome, Said, decode
+from devices.native import Reason
 from devices.points import POINTS
+from devices.sparkplug import topics as sparkplug_topics
 from devices.sparkplug.payload import SparkplugError
 from devices.sparkplug.payload import decode as decode_sparkplug
+from devices.sparkplug.topics import Address, Kind
 from devices.topics import Topic, site_of
 
 _REGISTERS = frozenset(point.name for point in POINTS.values() if point.register)
 _SHOWN_NAMES = 40
+_ANY_AGE_S = 100 * 366 * 86_400
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,14 @@ def fits(messages: Iterable[Said], catalogue: Catalogue, zone: ZoneInfo) -> list
 
 
 def _fits(profile: Profile, messages: Sequence[Said], zone: ZoneInfo) -> list[Fit]:
+    if any(source.shape == "sparkplug" for source in profile.sources):
+        return _sparkplug_fits(profile, messages, zone)
     groups: dict[tuple[str | None, tuple[tuple[str, str], ...]], _Group] = {}
     for message in messages:
         own = foreign(message.topic)
         site = site_of(message.topic) if own is not None else None
         for source in profile.sources:
-            if source.shape in {"native", "ignored"}:
+            if source.shape in {"native", "ignored", "sparkplug"}:
                 continue
             matched = _address(profile, source, own or message.topic)
             if matched is None:
@@ -106,13 +113,62 @@ def _fits(profile: Profile, messages: Sequence[Said], zone: ZoneInfo) -> list[Fi
     ]
 
 
+def _sparkplug_fits(profile: Profile, messages: Sequence[Said], zone: ZoneInfo) -> list[Fit]:
+    """Find the devices of each edge node; what one of them says is told by the births of its whole node."""
+    nodes: dict[tuple[str | None, str, str], list[Said]] = {}
+    devices: dict[tuple[str | None, str, str], dict[str, dict[str, None]]] = {}
+    for message in messages:
+        own = foreign(message.topic)
+        told = sparkplug_topics.parse(own or message.topic)
+        if not isinstance(told, Address):
+            continue
+        node = site_of(message.topic) if own is not None else None, told.group, told.edge
+        nodes.setdefault(node, []).append(message)
+        names = devices.setdefault(node, {}).setdefault(told.device or "", {})
+        if told.kind not in {Kind.NCMD, Kind.DCMD}:
+            names |= dict.fromkeys(_metrics(message.payload))
+    found = []
+    for (site, group, edge), named in devices.items():
+        for device, names in named.items():
+            address = profile.parameters({"group": group, "edge": edge, "device": device})
+            heard = nodes[site, group, edge]
+            outcome = _decoded(profile, address, site, heard, zone)
+            # The devices beside it, which have a fit of their own.
+            outcome.rejections = [one for one in outcome.rejections if one != DEVICE_UNKNOWN]
+            known = {name for field in profile.fields for name in field.names}
+            if outcome.readings or names:
+                unmapped = list(names)[:_SHOWN_NAMES] if not known & set(names) else []
+                found.append(Fit(profile, address, site, heard, outcome, unmapped))
+    return found
+
+
+def _decoded(
+    profile: Profile, address: Mapping[str, str], site: str | None, messages: Sequence[Said], zone: ZoneInfo
+) -> Outcome:
+    """Decode as a collector does, but show what it refuses for its age as well: a recording, or a clock never set."""
+    device = Topic(site or "", "")
+    outcome = decode([Bound(device, 1, profile, dict(address), {}, zone)], messages)
+    if Reason.TIME_TOO_OLD not in outcome.rejections:
+        return outcome
+    sources = tuple(
+        source.model_copy(update={"time": source.time.model_copy(update={"oldest_s": _ANY_AGE_S})})
+        if source.time is not None
+        else source
+        for source in profile.sources
+    )
+    shown = decode(
+        [Bound(device, 1, profile.model_copy(update={"sources": sources}), dict(address), {}, zone)], messages
+    )
+    shown.rejections = outcome.rejections
+    return shown
+
+
 def _fit(profile: Profile, address: dict[str, str], site: str | None, group: _Group, zone: ZoneInfo) -> Fit | None:
     try:
         filled = profile.parameters(address)
     except ValueError:
         return None
-    bound = Bound(Topic(site or "", ""), 1, profile, filled, {}, zone)
-    outcome = decode([bound], group.messages)
+    outcome = _decoded(profile, filled, site, group.messages, zone)
     if outcome.readings or (profile.fields and _known(outcome)):
         return Fit(profile, filled, site, group.messages, outcome)
     if profile.fields:
@@ -190,9 +246,7 @@ def _names(group: _Group) -> list[str]:
     found: dict[str, None] = {}
     for source in group.sources.values():
         for message in group.messages:
-            if source.shape == "sparkplug":
-                found |= dict.fromkeys(_metrics(message.payload))
-            elif source.shape in {"scalar", "value"}:
+            if source.shape in {"scalar", "value"}:
                 continue
             else:
                 for fields in _elements(source, message):
