@@ -43,3 +43,7 @@ class RecomputeError(MrvError):
 
 class ClaimLostError(MrvError):
     """A piece of work is no longer this replica's."""
+
+
+class RegistryError(MrvError):
+    """What is to be handed over to a registry does not hold together."""
