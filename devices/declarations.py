@@ -209,7 +209,7 @@ class PvSystem(Declared):
 
 
 def _listed(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else (value,)
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _as_text(value: object) -> object:

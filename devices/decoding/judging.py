@@ -103,15 +103,19 @@ class Judge:
             latest=latest,
             limit_bytes=limit_bytes,
         )
-        self._join(result, place, arrived_at, latest)
+        self._join(result, place, arrived_at, latest, again=message.redelivered)
         return result.judged
 
-    def _join(self, result: Parts, place: int, arrived_at: datetime, latest: datetime) -> None:
+    def _join(self, result: Parts, place: int, arrived_at: datetime, latest: datetime, *, again: bool) -> None:
         for route, name, text in result.parts:
             key = frame_key(route.bound, route.source)
-            was = self._state(key)
+            state = self._state(key)
+            was = state if isinstance(state, Frame) else None
+            # What stands in the frame was committed before its PUBACK was lost: it is no next value of its field.
+            if again and was is not None and any((one.name, one.text) == (name, text) for one in was.parts):
+                continue
             part = Part(name, text, -1 - place)
-            ended, frame = add(was if isinstance(was, Frame) else None, part, arrived_at, route.source.join_s or 0)
+            ended, frame = add(was, part, arrived_at, route.source.join_s or 0)
             if ended is not None:
                 self._close(route.bound, route.source, ended, latest)
             self._remember(key, frame)

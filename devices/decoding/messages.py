@@ -11,7 +11,7 @@ from devices.decoding.routes import Found, Route
 from devices.decoding.shapes import Fields, ShapeError, elements, scalar_fields
 from devices.decoding.times import has_own_time
 from devices.native import Reason
-from devices.reading import Rejection
+from devices.reading import Reading, Rejection
 
 DEVICE_UNKNOWN = "device_unknown"
 _MICROSECOND = timedelta(microseconds=1)
@@ -60,7 +60,33 @@ def read(
         judged.rejections.append(whole[0])
     if judged.readings or judged.rejections or result.parts:
         judged.notes -= _IDLE
+    if len(judged.readings) > 1:
+        judged.readings = _merged(judged.readings)
     return result
+
+
+def _merged(readings: Sequence[tuple[int, int, Reading]]) -> list[tuple[int, int, Reading]]:
+    """Put together what one message says of one device and instant in several elements, one value each.
+
+    Where two say the same point, they stay apart, and the store shows the contradiction.
+    """
+    merged: dict[tuple[int, datetime], tuple[int, int, Reading]] = {}
+    apart: list[tuple[int, int, Reading]] = []
+    for index, device_id, reading in readings:
+        known = merged.get((device_id, reading.ts))
+        if known is None:
+            merged[device_id, reading.ts] = index, device_id, reading
+            continue
+        first = known[2]
+        if first.values.keys() & reading.values.keys() or first.extra.keys() & reading.extra.keys():
+            apart.append((index, device_id, reading))
+            continue
+        columns = tuple(
+            other if one is None else one for one, other in zip(first.columns, reading.columns, strict=True)
+        )
+        whole = Reading(first.ts, columns, {**first.extra, **reading.extra}, None)
+        merged[device_id, reading.ts] = known[0], device_id, whole
+    return sorted([*merged.values(), *apart], key=lambda one: one[0])
 
 
 def close(bound: Bound, source: Source, frame: Frame, *, latest: datetime) -> Judged:

@@ -37,7 +37,7 @@ class Part(BaseModel):
 
 
 def _formats(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else (value,)
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _known_zone(value: str) -> str:
