@@ -7,7 +7,7 @@ That interval is credited to neither side of the boundary; a reading exactly at 
 the other.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -18,10 +18,14 @@ from numpy.typing import NDArray
 
 from mrv.calendar import day_edges, days_between, local_dates, split_by_year
 from mrv.errors import CalendarError
+from mrv.quality.rules import EXCLUSION_CODES
 from mrv.register_rules import MWH_PER_WH, Rule
 from mrv.registers import CREDITED_CODES, DECLARED, RULE_OF_CODE, Intervals
 
 _COVERAGE_STEP = Decimal("0.000001")
+_ID_OF_CODE = {code: rule.id for code, rule in RULE_OF_CODE.items()} | {
+    code: rule.id for rule, code in EXCLUSION_CODES.items()
+}
 
 
 class DayEnergy(Protocol):
@@ -153,7 +157,7 @@ def daily(found: Intervals, tz: str, first: date | None = None, last: date | Non
                 covered_us=int(covered_until[n + 1] - covered_until[n]),
                 bridged_us=int(bridged_until[n + 1] - bridged_until[n]),
                 length_us=length_us,
-                rules={RULE_OF_CODE[code].id: int(decided[code]) for code in np.flatnonzero(decided).tolist()},
+                rules={_ID_OF_CODE[code]: int(decided[code]) for code in np.flatnonzero(decided).tolist()},
             )
         )
     return result
@@ -193,22 +197,23 @@ def period_energy(days: Iterable[DayEnergy], first_day: date, last_day: date) ->
     CalendarError
         If the first day lies after the last, or a day comes twice.
     """
+    return sum((row.within_wh + carried for row, carried in counted_days(days, first_day, last_day)), Decimal(0))
+
+
+def counted_days(days: Iterable[DayEnergy], first_day: date, last_day: date) -> Iterator[tuple[DayEnergy, Decimal]]:
+    """Give the days of a period in order, each with what counts of its carried energy [Wh]; see `period_energy`."""
     if first_day > last_day:
         raise CalendarError(f"{first_day} lies after {last_day}: give the first day before the last")
     inside = sorted((d for d in days if first_day <= d.day <= last_day), key=lambda d: d.day)
-    total = Decimal(0)
     # Only one interval can cross into the period: the first that ends in it.
     may_cross = True
     for before, row in zip([None, *inside], inside, strict=False):
         if before is not None and before.day == row.day:
             raise CalendarError(f"{row.day} comes twice: give each day of one device once")
-        total += row.within_wh
         crosses = row.carried_from < first_day if row.carried_from is not None else may_cross
-        if not crosses:
-            total += row.carried_wh
+        yield row, Decimal(0) if crosses else row.carried_wh
         if row.carried_wh > 0:
             may_cross = False
-    return total
 
 
 def vintage_energy(days: Iterable[DayEnergy], first_day: date, last_day: date) -> dict[int, Decimal]:
