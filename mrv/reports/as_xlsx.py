@@ -1,4 +1,4 @@
-"""The report as a workbook: the JCM Monitoring Report Sheet, the devices behind it, and notes.
+"""The report as a workbook: the JCM Monitoring Report and Structure Sheets, the devices behind them, and notes.
 
 Bytes depend on the result and the declaration only: the creation time is the revision's cut-off, not the clock's.
 """
@@ -12,6 +12,8 @@ from xlsxwriter.worksheet import Worksheet
 
 from mrv.reports import wording
 from mrv.reports.monitoring_report_sheet import INPUT, PROCESS, Plan, write_input, write_process
+from mrv.reports.monitoring_structure_sheet import NAME as STRUCTURE
+from mrv.reports.monitoring_structure_sheet import write_structure
 from mrv.reports.particulars import Particulars
 from mrv.reports.sheet_formats import (
     COUNT,
@@ -56,11 +58,12 @@ def render(result: PeriodResult, particulars: Particulars) -> bytes:
         plan = Plan.of(result)
         which = f"revision {result.revision}" if result.revision else "draft"
         footer = f"{result.project}, {which}, {result.inputs_digest[:23]}"
-        sheets = [workbook.add_worksheet(name) for name in (INPUT, PROCESS, "Devices", "Notes")]
+        sheets = [workbook.add_worksheet(name) for name in (INPUT, PROCESS, STRUCTURE, "Devices", "Notes")]
         write_input(sheets[0], formats, result, particulars, plan, footer)
         write_process(sheets[1], formats, result, plan, footer)
-        _write_devices(sheets[2], formats, result, particulars, footer)
-        _write_notes(sheets[3], formats, result, particulars, footer)
+        write_structure(sheets[2], formats, result, particulars, footer)
+        _write_devices(sheets[3], formats, result, particulars, footer)
+        _write_notes(sheets[4], formats, result, particulars, footer)
     return file.getvalue()
 
 
@@ -140,6 +143,11 @@ def _write_notes(
         write_text(sheet, row, 0, 0, label, formats.label)
         write_text(sheet, row, 1, 3, value, formats.warning if label == "Note" else formats.text)
         set_height(sheet, row, (value, sum(_NOTE_WIDTHS[1:])))
+    row += 2
+    write_text(sheet, row, 0, 3, "Not confirmed in the form itself: compare with the form in force", formats.heading)
+    for unconfirmed in wording.UNCONFIRMED_FORM:
+        row += 1
+        write_text(sheet, row, 0, 3, unconfirmed, formats.warning)
     row += 2
     write_text(sheet, row, 0, 3, "Quality rules over the whole period", formats.heading)
     row += 1

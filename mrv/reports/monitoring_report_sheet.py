@@ -17,6 +17,7 @@ from xlsxwriter.worksheet import Worksheet
 from mrv.reports import wording
 from mrv.reports.particulars import Particulars
 from mrv.reports.sheet_formats import (
+    DIFFERENCE,
     FACTOR,
     FRACTIONAL_TONNES,
     MWH,
@@ -57,10 +58,13 @@ TABLE_2 = (
 )
 TABLE_3 = (("Monitoring Period", 0, 3), ("CO2 emission reductions", 4, 4), ("Units", 5, 5))
 CALCULATION = ("Description", "Fuel type", "Value", "Units", "Parameter")
+BESIDE = ("Exact value", "Difference")
+"""Beside the form's own columns: what was computed in decimal arithmetic, and by how much the formula differs."""
 _WIDTHS = (23, 12, 12, 30, 16, 11, 12, 13, 46, 14, 34)
 _LAST = len(TABLE_1) - 1
 _VALUE = 4
 _PROCESS_VALUE = 2
+_EXACT = 5
 _POWER = "Electricity"
 
 
@@ -227,10 +231,10 @@ def _monitoring_options(sheet: Worksheet, formats: Formats, row: int) -> None:
 
 def write_process(sheet: Worksheet, formats: Formats, result: PeriodResult, plan: Plan, footer: str) -> None:
     """Write `MRS(calc_process)`."""
-    for column, width in enumerate((72, 14, 20, 13, 13)):
+    for column, width in enumerate((72, 14, 20, 13, 13, 20, 13)):
         sheet.set_column(column, column, width)
     set_page(sheet, footer, repeat=(0, 0))
-    write_text(sheet, 0, 0, 4, "Monitoring Report Sheet (Calculation Process Sheet) [For Verification]", formats.title)
+    write_text(sheet, 0, 0, 6, "Monitoring Report Sheet (Calculation Process Sheet) [For Verification]", formats.title)
     sheet.set_row(0, 24)
     table = _Table(sheet, formats)
     table.heading(2, "1. Calculations for emission reductions")
@@ -293,14 +297,14 @@ def _reference_emissions(table: "_Table", result: PeriodResult, plan: Plan) -> N
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The calculation sheet's five columns."""
+    """The calculation sheet's five columns, and the two beside them."""
 
     sheet: Worksheet
     formats: Formats
 
     def heading(self, row: int, text: str) -> None:
-        write_text(self.sheet, row, 0, 4, text, self.formats.heading)
-        for column, header in enumerate(CALCULATION):
+        write_text(self.sheet, row, 0, 6, text, self.formats.heading)
+        for column, header in enumerate((*CALCULATION, *BESIDE)):
             write_text(self.sheet, row + 1, column, column, header, self.formats.header)
 
     def row(self, row: int, description: str, fuel: str, units: str, parameter: str) -> None:
@@ -311,6 +315,9 @@ class _Table:
     def formula(self, row: int, formula: str, value: Decimal | int, number_format: str, *, total: bool = False) -> None:
         cell_format = self.formats.number(number_format, total=total)
         write_formula(self.sheet, row, _PROCESS_VALUE, formula, value, cell_format)
+        write_number(self.sheet, row, _EXACT, value, self.formats.number(number_format))
+        difference = f"=ROUND({_value(row)}-{_cell(row, _EXACT)},6)"
+        write_formula(self.sheet, row, _EXACT + 1, difference, 0, self.formats.number(DIFFERENCE))
 
 
 def _cell(row: int, column: int) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from devices.declarations import Calibration
+from mrv.quality.rules import QualityRule
 from mrv.register_rules import Rule
 from mrv.reports.particulars import Particulars
 from mrv.result import DeviceEnergy, PeriodResult, SystemResult, Vintage
@@ -32,8 +33,16 @@ UNCONFIRMED = "Unconfirmed default: not read in the methodology's own text; conf
 # English whatever the machine's locale: strftime("%b") is not.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # A cell with more meters than this is not read any more; the sheet of devices has them all.
-_METERS_IN_A_CELL = 4
-_REASONS = {rule.id: (rule.effect.value, rule.reason) for rule in Rule}
+METERS_IN_A_CELL = 4
+UNCONFIRMED_FORM = (
+    "Names of the sheets MRS(input), MRS(calc_process) and MSS",
+    "Column heads of Tables 2 and 3; those of Table 1 were read in the published sheet of ID009",
+    "The Monitoring Structure Sheet's two columns, Responsible personnel and Role",
+    "The four sections and five columns of the calculation sheet; columns F and G are this workbook's own",
+    "ER_p rounded down to whole tonnes for each calendar year: inferred from published issuances",
+)
+"""What of the form was not read in the form itself."""
+_REASONS = {rule.id: (rule.effect.value, rule.reason) for rule in (*Rule, *QualityRule)}
 
 
 def day(value: date) -> str:
@@ -101,7 +110,7 @@ def measurement(system: SystemResult, particulars: Particulars) -> str:
     """Say how the generation of a system was measured, from what is declared about its meters."""
     if not system.devices:
         return "No device of this system is credited."
-    if len(system.devices) > _METERS_IN_A_CELL:
+    if len(system.devices) > METERS_IN_A_CELL:
         named = sum(1 for energy in system.devices if energy.serial_number)
         meters = f"{devices(system.devices)} ({named} with a serial number; see the sheet Devices)"
     else:

@@ -100,7 +100,7 @@ def shown(two_years, declaration):
 
 
 def test_sheets_and_head_are_those_of_the_form(book):
-    assert book.sheetnames == ["MRS(input)", "MRS(calc_process)", "Devices", "Notes"]
+    assert book.sheetnames == ["MRS(input)", "MRS(calc_process)", "MSS", "Devices", "Notes"]
     rows = texts(book["MRS(input)"])
     assert rows[0] == ["Monitoring Report Sheet (Input Sheet) [For Verification]"]
     assert ["Project reference No.", "TH014"] in rows
@@ -161,10 +161,12 @@ def test_table_3_and_the_options_are_there(book, shown):
     assert second[4].value.startswith("='MRS(calc_process)'!")
 
 
-def test_the_calculation_sheet_has_four_sections_of_five_columns(book):
+def test_the_calculation_sheet_has_four_sections_of_five_columns_and_two_beside_them(book):
     for section in SECTIONS:
         header = after(book["MRS(calc_process)"], section)[0]
-        assert [cell.value for cell in header] == ["Description", "Fuel type", "Value", "Units", "Parameter"]
+        assert [cell.value for cell in header] == [
+            "Description", "Fuel type", "Value", "Units", "Parameter", "Exact value", "Difference",
+        ]  # fmt: skip
     parameters = [row[4].value for row in after(book["MRS(calc_process)"], SECTIONS[0])]
     assert {"ER_p", "EF_RE,i", "RE_p", "EG_i,p", "RE_i,p", "PE_p"} <= set(parameters)
 
@@ -186,7 +188,8 @@ def test_formulas_recalculate_to_the_values_that_are_shown(two_years, declaratio
                     formulas += 1
                     cached = shown[sheet.title][cell.coordinate].value
                     assert recalculated.value(sheet.title, cell.coordinate) == pytest.approx(cached, abs=3e-7)
-    assert formulas == 20
+    # 20 of the form, and a difference beside each of the 15 of the calculation sheet.
+    assert formulas == 35
 
 
 def test_th014_comes_to_2017_tonnes(th014, declaration):
@@ -243,6 +246,45 @@ def test_a_reader_recalculates_every_tonne_exactly(seed, missing_wh, build, a_sy
         if row[4].value == "RE_i,p"
     ]
     assert emissions == [year.re_tco2 for n in (0, 1) for system in systems for year in system.years[n : n + 1]]
+
+
+def test_exact_values_stand_beside_their_formulas_and_do_not_differ(two_years, declaration, book):
+    sheet, recalculated = book["MRS(calc_process)"], Recalculated(render(two_years, declaration, "xlsx"))
+    exact = [two_years.er_tco2, *(v.er_tco2 for v in two_years.vintages), *(v.re_tco2 for v in two_years.vintages)]
+    exact += [s.factor.value for s in two_years.systems]
+    exact += [value for s in two_years.systems for year in s.years for value in (year.eg_mwh, year.re_tco2)]
+    rows = [row for row in sheet.iter_rows() if isinstance(row[5].value, int | float)]
+    assert sorted(fifteen_digits(float(row[5].value)) for row in rows) == sorted(map(Decimal, exact))
+    for row in rows:
+        assert row[2].data_type == "f"
+        assert recalculated.value(sheet.title, row[6].coordinate) == 0
+
+
+def test_a_formula_that_was_changed_shows_its_difference(two_years, declaration):
+    recalculated = Recalculated(render(two_years, declaration, "xlsx"))
+    sheet = recalculated.book["MRS(calc_process)"]
+    row = next(row for row in sheet.iter_rows() if row[4].value == "RE_i,p")
+    row[2].value = row[2].value.replace("*1000000", "*1000001")
+    assert recalculated.value(sheet.title, row[6].coordinate) != 0
+
+
+def test_the_structure_sheet_names_nobody_and_has_every_monitoring_point(book):
+    rows = [[cell for cell in row if cell is not None] for row in book["MSS"].values]
+    assert rows[0] == ["Monitoring Structure Sheet"]
+    head = rows.index(["Responsible personnel", "Role"])
+    assert "none is made up" in rows[head - 1][0]
+    assert rows[head + 1 : head + 9] == [[]] * 8
+    assert rows[-2:] == [
+        ["(1)", "pv-1", "Pond <north>", "EG_i,p", "meter m-pv-1, serial number KWH-778"],
+        ["(2)", "pv-2", "Pond <north>", "EG_i,p", "meter m-pv-2, serial number KWH-778"],
+    ]
+
+
+def test_notes_say_what_was_not_confirmed_in_the_form(book):
+    said = [row[0] for row in book["Notes"].values if row[0]]
+    assert "Not confirmed in the form itself: compare with the form in force" in said
+    for part in ("MSS", "Tables 2 and 3", "Responsible personnel", "columns F and G", "whole tonnes"):
+        assert any(part in line for line in said), part
 
 
 def test_devices_have_energy_coverage_and_rule_counts(shown, two_years):
