@@ -269,7 +269,7 @@ def test_a_formula_that_was_changed_shows_its_difference(two_years, declaration)
 
 
 def test_the_structure_sheet_names_nobody_and_has_every_monitoring_point(book):
-    rows = [[cell for cell in row if cell is not None] for row in book["MSS"].values]
+    rows = [[cell for cell in row if cell] for row in book["MSS"].values]
     assert rows[0] == ["Monitoring Structure Sheet"]
     head = rows.index(["Responsible personnel", "Role"])
     assert "none is made up" in rows[head - 1][0]
