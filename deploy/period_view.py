@@ -10,6 +10,7 @@ from rich.table import Table
 
 from mrv.basis import Credited
 from mrv.computation import Progress as Told
+from mrv.quality.rules import EXCLUSION_CODES, QualityRule
 from mrv.register_rules import Effect, Rule
 from mrv.result import PeriodResult
 
@@ -113,9 +114,12 @@ def _vintages(result: PeriodResult) -> Table:
 
 def _rules(counts: dict[str, int]) -> Table:
     known = {rule.id: rule for rule in Rule}
-    table = _table(("register rule", False), ("times", True), ("credit", False), ("what it means", False))
+    told = {rule.id: rule for rule in QualityRule}
+    table = _table(("rule", False), ("times", True), ("credit", False), ("what it means", False))
     for name, count in counts.items():
-        rule = known.get(name)
+        rule, beside = known.get(name), told.get(name)
         effect = "" if rule is None else "kept" if rule.effect is Effect.CREDITS else "none"
-        table.add_row(name, f"{count:,}", effect, "" if rule is None else rule.reason)
+        if beside is not None:
+            effect = "none" if beside in EXCLUSION_CODES else "kept"
+        table.add_row(name, f"{count:,}", effect, getattr(rule or beside, "reason", ""))
     return table

@@ -16,6 +16,11 @@ from mrv.energy import EnergyDay, daily, period_energy
 from mrv.formulas.counted import SUBTRACTED, Quantity, counted
 from mrv.formulas.plausibility import check as check_plausible
 from mrv.inputs import InputsDigest, Series
+from mrv.quality import registers as quality
+from mrv.quality.judge import Verdict
+from mrv.quality.receipts import Deliveries
+from mrv.quality.rules import CURRENT, RuleSet
+from mrv.quality.summary import Summary
 from mrv.register_rules import Rule
 from mrv.registers import DECLARED, Intervals, intervals
 from mrv.result import DeviceEnergy, PeriodResult, SystemResult, SystemYear
@@ -28,6 +33,8 @@ _LEAVES_DOUBT = (Rule.DIP, Rule.SPIKE, Rule.UNRESOLVED)
 
 Read = Callable[[Credited, datetime, datetime], Series]
 """Readings of a device over a span (start included, end not), with what the rules need around it."""
+ReadDeliveries = Callable[[str, datetime, datetime], Deliveries]
+"""Messages of a site over a span of receipt (start included, end not)."""
 Progress = Callable[[Credited, int, int], None]
 """Told before each device: which, how many are done, how many there are."""
 
@@ -80,15 +87,23 @@ class _Register:
         )
 
 
-def device_days(credited: Credited, read: Read, first: date, last: date) -> tuple[list[DeviceDay], Intervals]:
-    """Compute the local days of one device from its readings, both included."""
+def device_days(
+    credited: Credited, read: Read, first: date, last: date, *, solar: bool = False
+) -> tuple[list[DeviceDay], Intervals]:
+    """Compute the local days of one device from its readings, both included.
+
+    `solar` says whether its methodology credits what solar modules alone make.
+    """
     zone = credited.site.time_zone
     start, end = day_bounds(first, zone)[0], day_bounds(last, zone)[1]
     series = read(credited, start, end)
-    return _days(credited, series, first, last)
+    days, found, _ = _days(credited, series, first, last, CURRENT, solar=solar)
+    return days, found
 
 
-def _days(credited: Credited, series: Series, first: date, last: date) -> tuple[list[DeviceDay], Intervals]:
+def _days(
+    credited: Credited, series: Series, first: date, last: date, rules: RuleSet, *, solar: bool
+) -> tuple[list[DeviceDay], Intervals, Verdict | None]:
     zone = credited.site.time_zone
     found = intervals(
         series.t_us,
@@ -99,11 +114,17 @@ def _days(credited: Credited, series: Series, first: date, last: date) -> tuple[
         opening=series.opening,
         closing=series.closing,
     )
+    verdict = quality.hold(credited, series, found, first, last, solar=solar) if rules.quality else None
+    if verdict is not None:
+        found = verdict.intervals
+    energies = daily(found, zone, first, last)
+    if verdict is not None:
+        energies = quality.told(energies, verdict)
     days = []
-    for day in daily(found, zone, first, last):
+    for day in energies:
         begin, end = day_bounds(day.day, zone)
         days.append(DeviceDay(day, series.part_digest(to_us(begin), to_us(end))))
-    return days, found
+    return days, found, verdict
 
 
 def compute(
@@ -117,6 +138,8 @@ def compute(
     code_version: str,
     as_of: datetime | None = None,
     progress: Progress | None = None,
+    rules: RuleSet = CURRENT,
+    read_deliveries: ReadDeliveries | None = None,
 ) -> Computation:
     """Compute a period.
 
@@ -136,6 +159,10 @@ def compute(
         For a draft of a period that is not over: days after it are not missed yet.
     progress
         Told before each device.
+    rules
+        The rules that decide; those of a frozen revision where it is computed again.
+    read_deliveries
+        Gives a site's messages; None: what they would tell is named as not checked.
 
     Raises
     ------
@@ -146,19 +173,36 @@ def compute(
     """
     entries, places = basis.credited(), basis.further()
     further = [credited for place in places for credited in place]
-    digest = InputsDigest(basis, first, last)
+    checking = quality.behind_meters(basis.declaration, entries) if rules.quality else []
+    solar = quality.is_solar(basis.methodology, basis.version)
+    summary = Summary(rules, first, last)
+    digest = InputsDigest(basis, first, last, rules)
     registers: list[_Register] = []
     days: dict[str, Sequence[DeviceDay]] = {}
-    for number, credited in enumerate([*entries, *further]):
+    everything = [*entries, *further, *checking]
+    for number, credited in enumerate(everything):
         if progress is not None:
-            progress(credited, number, len(entries) + len(further))
+            progress(credited, number, len(everything))
         zone = credited.site.time_zone
         series = read(credited, day_bounds(first, zone)[0], day_bounds(last, zone)[1])
         digest.add(credited, series)
-        found, chain = _days(credited, series, first, last)
+        found, chain, verdict = _days(credited, series, first, last, rules, solar=solar)
+        if number >= len(entries) + len(further):
+            summary.add_check(credited, [day.energy for day in found])
+            continue
+        if verdict is not None:
+            summary.add(credited, verdict, [day.energy for day in found])
         if credited.meter is None:
             days[credited.label] = found
-        registers.append(_register(credited, [day.energy for day in found], chain, (first, last), as_of))
+        registers.append(_register(credited, [day.energy for day in found], chain, (first, last), as_of, rules))
+    if rules.quality:
+        for site in basis.declaration.sites:
+            zone = site.time_zone
+            span = day_bounds(first, zone)[0], day_bounds(last, zone)[1]
+            deliveries = None if read_deliveries is None else read_deliveries(site.id, *span)
+            digest.add_deliveries(site.id, deliveries)
+            summary.add_site(site, deliveries)
+        summary.compare(basis.declaration)
 
     systems: list[SystemResult] = []
     notes: list[str] = []
@@ -189,20 +233,27 @@ def compute(
             sum(register.covered_us for register in registers if register.credited.meter is None),
             sum(register.length_us for register in registers if register.credited.meter is None),
         ),
-        rules=_sum_rules([register.rules for register in registers]),
+        rules=_sum_rules([*(register.rules for register in registers), summary.told], rules),
         inputs_digest=digest.text(),
         code_version=code_version,
-        notes=(*basis.notes, *_unfinished(basis, last, as_of), *_silence(registers), *notes),
+        notes=(*basis.notes, *_unfinished(basis, last, as_of), *_silence(registers), *notes, *summary.notes()),
+        rule_set=rules.name,
+        not_checked=summary.not_checked(),
     )
     return Computation(result, days)
 
 
 def _register(
-    credited: Credited, days: list[EnergyDay], found: Intervals, period: tuple[date, date], as_of: datetime | None
+    credited: Credited,
+    days: list[EnergyDay],
+    found: Intervals,
+    period: tuple[date, date],
+    as_of: datetime | None,
+    rule_set: RuleSet,
 ) -> _Register:
     first, last = period
     zone, device = credited.site.time_zone, credited.device
-    rules = _sum_rules([day.rules for day in days])
+    rules = _sum_rules([day.rules for day in days], rule_set)
     if len(found.t_us) and int(found.source[0]) != DECLARED:
         opened = local_dates(found.t_us[:1], zone)[0].item()
         rules[Rule.OPENING.id] = int(first <= opened <= last)
@@ -311,8 +362,8 @@ def _share(part_us: int, whole_us: int) -> Decimal:
     return (Decimal(part_us) / max(whole_us, 1)).quantize(_FOUR_PLACES, ROUND_DOWN)
 
 
-def _sum_rules(counts: list[Mapping[str, int]]) -> dict[str, int]:
-    total = Counter({rule.id: 0 for rule in Rule})
+def _sum_rules(counts: list[Mapping[str, int]], rules: RuleSet) -> dict[str, int]:
+    total = Counter(dict.fromkeys(rules.ids, 0))
     for count in counts:
         total.update(count)
     return dict(total)

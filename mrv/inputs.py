@@ -29,7 +29,7 @@ written as `sha256:` and 64 hexadecimal digits.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -240,7 +240,7 @@ class StoredReadings:
             total += int(row[0]) if row else 0
         return total
 
-    def _arrays(self, query: str, span: dict[str, object], count: int) -> list[bytes | None]:
+    def _arrays(self, query: str, span: Mapping[str, object], count: int) -> list[bytes | None]:
         cursor = self._connection.cursor(binary=True)
         cursor.execute(_QUERIES[query], span)
         assert cursor.pgresult is not None  # noqa: S101 - a select has a result

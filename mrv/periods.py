@@ -18,6 +18,7 @@ from mrv.calendar import day_bounds
 from mrv.computation import Computation, Progress, compute
 from mrv.errors import PeriodError, RecomputeError
 from mrv.inputs import StoredReadings
+from mrv.quality.rules import CURRENT, RuleSet, rule_set
 from mrv.result import PeriodResult
 from mrv.revisions import Revision, check_order, differences, find_revision, revisions
 from mrv.store import add_audit_event, now_of, snapshot, store_days
@@ -118,6 +119,7 @@ def _draft(
             code_version=code_version,
             as_of=now,
             progress=progress,
+            read_deliveries=readings.deliveries,
         )
     numbers = {entry.label: readings.number(entry) for entry in basis.credited()}
     zones = {entry.label: entry.site.time_zone for entry in basis.credited()}
@@ -239,7 +241,7 @@ def _complete(
     progress: Progress | None,
 ) -> Revision:
     first, last = days
-    result = _from_cut_off(connection, project, days, revision, code_version, progress)
+    result = _from_cut_off(connection, project, days, revision, code_version, progress, CURRENT)
     period = connection.execute(_QUERIES["period"], {"project": project, "first": first, "last": last}).fetchone()
     assert period is not None  # noqa: S101 - the revision has it
     key = {"period": period[0], "revision": revision.number}
@@ -269,16 +271,20 @@ def _from_cut_off(
     revision: Revision,
     code_version: str,
     progress: Progress | None,
+    rules: RuleSet,
 ) -> PeriodResult:
     with snapshot(connection):
+        readings = StoredReadings(connection, project, revision.received_until)
         return compute(
             revision.basis,
             *days,
-            StoredReadings(connection, project, revision.received_until).read,
+            readings.read,
             revision=revision.number,
             received_until=revision.received_until,
             code_version=code_version,
             progress=progress,
+            rules=rules,
+            read_deliveries=readings.deliveries,
         ).result
 
 
@@ -332,8 +338,9 @@ def recompute(
     """
     revision = find_revision(connection, project, first, last, number)
     stored = revision.result
-    # The version is that of the code that froze: what is compared is what it computed.
-    again = _from_cut_off(connection, project, (first, last), revision, stored.code_version, progress)
+    # Version and rules are those that froze: what is compared is what they computed.
+    rules = rule_set(stored.rule_set)
+    again = _from_cut_off(connection, project, (first, last), revision, stored.code_version, progress, rules)
     text = canonical_text(again.as_json())
     if text != revision.result_text:
         differing = list(

@@ -9,6 +9,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from mrv.quality.rules import REGISTER_ONLY
+
 
 @dataclass(frozen=True, slots=True)
 class Factor:
@@ -89,6 +91,17 @@ class Vintage:
 
 
 @dataclass(frozen=True, slots=True)
+class NotChecked:
+    """Quality rules that could not be held against some devices or sites, and why."""
+
+    reason: str
+    where: tuple[str, ...]
+    """Devices, sites or systems, as messages write them."""
+    rules: tuple[str, ...]
+    """Rule ids."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodResult:
     """A monitoring period p of a project, computed."""
 
@@ -112,6 +125,10 @@ class PeriodResult:
     code_version: str
     notes: tuple[str, ...] = ()
     """What a reader must know, such as an unconfirmed default factor."""
+    rule_set: str = REGISTER_ONLY.name
+    """Name of the rules that it was computed with; the register rules alone where a result names none."""
+    not_checked: tuple[NotChecked, ...] = ()
+    """What was left open; a rule that is not named here was held against everything."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "PeriodResult":
@@ -146,6 +163,11 @@ class PeriodResult:
             inputs_digest=content["inputs_digest"],
             code_version=content["code_version"],
             notes=tuple(content["notes"]),
+            rule_set=content["quality"].get("rule_set", REGISTER_ONLY.name),
+            not_checked=tuple(
+                NotChecked(entry["reason"], tuple(entry["where"]), tuple(entry["rules"]))
+                for entry in content["quality"].get("not_checked", ())
+            ),
         )
 
     @property
@@ -181,11 +203,25 @@ class PeriodResult:
                 for vintage in self.vintages
             ],
             "er_tco2": self.er_tco2,
-            "quality": {"coverage": float(self.coverage), "rules": dict(sorted(self.rules.items()))},
+            "quality": {
+                "coverage": float(self.coverage),
+                "rules": dict(sorted(self.rules.items())),
+                **self._rule_set(),
+            },
             "notes": list(self.notes),
             "inputs_digest": self.inputs_digest,
             "code_version": self.code_version,
         }
+
+    def _rule_set(self) -> dict[str, Any]:
+        # Left out where it is the register rules alone: a revision frozen before there were others stays the same.
+        if self.rule_set == REGISTER_ONLY.name:
+            return {}
+        not_checked = [
+            {"reason": entry.reason, "where": list(entry.where), "rules": list(entry.rules)}
+            for entry in self.not_checked
+        ]
+        return {"rule_set": self.rule_set, "not_checked": not_checked}
 
 
 def _system(system: SystemResult) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from mrv.errors import ClaimLostError, MrvError
 from mrv.inputs import StoredReadings
 from mrv.jobs import Claim, Connect, Job
 from mrv.periods import draft, end_of
+from mrv.quality.registers import is_solar
 from mrv.store import add_audit_event, now_of, snapshot, store_days
 from sql.errors import StoreError
 from sql.named import load
@@ -201,11 +202,13 @@ class Schedule:
         site = held.job.scope
         day = plants.day_at(site, held.job.start)
         as_of, kept = now_of(connection), []
+        project = plants.declarations[plants.project_of[site]].project
+        solar = is_solar(project.methodology, project.methodology_version)
         with snapshot(connection):
             readings = StoredReadings(connection, plants.project_of[site])
             for credited in plants.registers.get(site, []):
                 self._check()
-                days, _ = device_days(credited, readings.read, day, day)
+                days, _ = device_days(credited, readings.read, day, day, solar=solar)
                 kept.append((readings.number(credited), days))
         energy_mwh = sum(row.energy.within_mwh + row.energy.carried_mwh for _, days in kept for row in days)
         with connection.transaction():

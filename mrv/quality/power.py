@@ -13,7 +13,6 @@ from pvanalytics.quality import gaps, util
 from mrv.quality.sky import Sky
 
 _MINUTE_US = 60_000_000
-_DAY_US = 1440 * _MINUTE_US
 LOWEST_SHARE = 0.01
 STALE_FOR_US = 60 * _MINUTE_US
 NEAR_RATING = 0.9
@@ -163,27 +162,22 @@ def completeness(t_us: Instants, edges_us: Instants) -> Values:
 
     Notes
     -----
-    `pvanalytics.quality.gaps.completeness_score` counts by calendar days of the index; given each day's readings as if
-    it began at midnight UTC, those are the site's. A day of 23 hours asks for 23 hours.
+    As `pvanalytics.quality.gaps.completeness_score`, for days of any zone and length; the tests hold the two together.
     """
     step = interval_us(t_us)
-    if step == 0 or len(edges_us) < 2:
-        return np.zeros(max(len(edges_us) - 1, 0))
-    day = np.searchsorted(edges_us, t_us, side="right") - 1
-    inside = (day >= 0) & (day < len(edges_us) - 1)
-    slot = (t_us[inside] - edges_us[day[inside]]) // step
-    first = np.unique(day[inside] * (2 * _DAY_US // step + 1) + slot, return_index=True)[1]
-    days, slots = day[inside][first], slot[first]
-    short = slots * step < _DAY_US
-    if step >= _DAY_US or not short.any():
-        return np.bincount(days, minlength=len(edges_us) - 1).clip(0, 1).astype(np.float64)
-    index = pd.DatetimeIndex(pd.to_datetime(days[short] * _DAY_US + slots[short] * step, unit="us"))
-    score = gaps.completeness_score(pd.Series(1.0, index=index), freq=pd.Timedelta(step, unit="us"), keep_index=False)
-    shares = np.zeros(len(edges_us) - 1)
-    shares[(score.index - pd.Timestamp(0)).days] = score.to_numpy()
     lengths = np.diff(edges_us)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(np.minimum(shares * _DAY_US / lengths, 1.0), nan=0.0, posinf=0.0)
+    shares = np.zeros(len(lengths))
+    if step == 0:
+        return shares
+    day = np.searchsorted(edges_us, t_us, side="right") - 1
+    inside = (day >= 0) & (day < len(lengths))
+    day = day[inside]
+    slot = (t_us[inside] - edges_us[day]) // step
+    # Instants rise, so readings of one interval stand side by side.
+    new = np.concatenate(([True], (np.diff(day) != 0) | (np.diff(slot) != 0)))[: len(day)]
+    asked = np.maximum(lengths // step, 1)
+    shares[:] = np.minimum(np.bincount(day[new], minlength=len(lengths)) / asked, 1.0)
+    return shares
 
 
 def shifted_days(t_us: Instants, power_w: Values, rated_w: float, edges_us: Instants, sky: Sky) -> Mask:

@@ -66,7 +66,7 @@ class QualityRule(Enum):
     INCOMPLETE_DAY = (
         "incomplete_day", Kind.STATISTICS, Effect.INFORMS, "days",
         "fewer than nine tenths of the readings that the device's own interval asks for",
-        "pvanalytics.quality.gaps.completeness_score",
+        "as pvanalytics.quality.gaps.completeness_score",
     )  # fmt: skip
     STALE_POWER = (
         "stale_power", Kind.STATISTICS, Effect.INFORMS, "readings",

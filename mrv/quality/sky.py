@@ -99,7 +99,7 @@ def sky_over(latitude: float, longitude: float, first_us: int, last_us: int) -> 
 def _sky(latitude: float, longitude: float, first: int, last: int) -> Sky:
     t_us = np.arange(first, last + 1, dtype=np.int64) * STEP_US
     index = pd.DatetimeIndex(pd.to_datetime(t_us, unit="us", utc=True))
-    position = solarposition.get_solarposition(index, latitude, longitude, method="ephemeris")
+    position = solarposition.get_solarposition(index, latitude, longitude, method="nrel_numpy")
     elevation = position["elevation"].to_numpy(dtype=np.float64)
     clear = clearsky.simplified_solis(position["apparent_elevation"].to_numpy(), aod700=0.0, precipitable_water=0.2)
     plane = clear["dni"] + clear["dhi"] + _GROUND_ALBEDO * clear["ghi"]

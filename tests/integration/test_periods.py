@@ -344,15 +344,22 @@ def test_the_inputs_are_digested_as_documented(plant):
     frozen = freeze(plant).revision
     texts = plant.owner.execute("select declarations, methodology from period_revision").fetchone()
     micros = [int(ts.timestamp()) * 1_000_000 for ts, _ in rows]
+    query = "select (extract(epoch from received_at) * 1000000)::bigint from reading order by ts"
+    received = [us for (us,) in plant.owner.execute(query)]
     parts = [
-        b"jcm-mrv inputs 1",
+        b"jcm-mrv inputs 2",
         texts[0].encode(),
         texts[1].encode(),
         b"2021-03-01/2021-03-10",
+        b"quality-1",
         b"pv-1\ns-P1\ninv-1\nTotWhExp",
         struct.pack(f"<{len(rows)}q", *micros),
         struct.pack(f"<{len(rows)}q", *(int(wh * 1000) for _, wh in rows)),
         struct.pack(f"<{len(rows)}d", *(12.5 for _ in rows)),
+        struct.pack(f"<{len(rows)}q", *received),
+        *(b"", b""),  # no reading was timed by its arrival, none was contradicted
+        b"s-P1",
+        *([b""] * 7),  # no message of the site was received in those days
     ]
     data = b"".join(struct.pack("<q", len(part)) + part for part in parts)
     assert frozen.inputs_digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
