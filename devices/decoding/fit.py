@@ -208,14 +208,16 @@ def _regex(profile: Profile, source: Source, *, defaults: bool) -> re.Pattern[st
             default = profile.address[key].default if key in profile.address else None
             if key == "field":
                 text += ".*" if source.topic.endswith("{field}") else "[^/]+"
-            elif defaults and default:
+            elif defaults and default is not None:
                 text += re.escape(default)
             elif key in seen:
                 text += f"(?P={key})"
             else:
                 seen.add(key)
                 text += f"(?P<{key}>{'.+' if key == 'topic' else '[^/]+'})"
-        pieces.append(text)
+        # As in `routes.pattern`: a level that is empty is none.
+        if text or not level:
+            pieces.append(text)
     return re.compile("/".join(pieces))
 
 
@@ -248,9 +250,8 @@ def _names(group: _Group) -> list[str]:
         for message in group.messages:
             if source.shape in {"scalar", "value"}:
                 continue
-            else:
-                for fields in _elements(source, message):
-                    found |= {name: None for name, value in fields.items() if _is_number(value) and "@" not in name}
+            for fields in _elements(source, message):
+                found |= {name: None for name, value in fields.items() if _is_number(value) and "@" not in name}
     return list(found)[:_SHOWN_NAMES]
 
 
