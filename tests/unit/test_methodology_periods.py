@@ -133,6 +133,30 @@ def test_a_silent_auxiliary_meter_never_raises_the_credit():
     assert any(note.startswith(said) for note in done.notes)
 
 
+def test_an_hour_of_auxiliary_consumption_across_an_end_is_subtracted_on_both_sides():
+    basis = declared("MM_AM005", FACTOR, IMPORT.format(name="m-1", quantity="auxiliary"))
+    first, last = date(2020, 12, 30), date(2021, 1, 2)
+    around = hourly(100, first=first - timedelta(days=1), last=last + timedelta(days=1))
+    done = result(
+        basis,
+        {
+            ("m-1", "TotWhExp"): hourly(1000, first=first, last=last),
+            ("m-1", "TotWhImp"): [(ts + timedelta(minutes=30), wh) for ts, wh in around],
+        },
+        first,
+        last,
+    )
+    # 48 hours made in each year, 49 hours of consumption that lie in it wholly or in part.
+    assert [v.eg_mwh for v in done.vintages] == [Decimal("0.043100"), Decimal("0.043100")]
+
+
+def test_an_inverter_s_gross_output_is_not_what_was_consumed():
+    inverter = METER.replace('"meter"', '"inverter"').format(name="m-1")
+    text = HEAD.format(id="VN_AM007", version="1.0") + inverter
+    with pytest.raises(PeriodError, match="inverter m-1 counts the gross output; name the meters of the consumption"):
+        Basis.of(parse(text, "t"))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     lost=st.sets(st.integers(0, 14 * 24), max_size=200),
