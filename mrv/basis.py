@@ -225,7 +225,7 @@ class Basis:
 
 def row_id(system: PvSystem, category: str | None) -> str:
     """Name a row of the result: a system, or a system on the days of a category."""
-    return system.id if category is None else f"{system.id} [{category}]"
+    return system.id if category is None else f"{system.id} ({category})"
 
 
 def categories(system: PvSystem) -> tuple[str | None, ...]:

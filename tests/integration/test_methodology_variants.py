@@ -129,21 +129,21 @@ def test_categories_of_days_are_rows_of_the_result_and_of_every_report(owner, mr
     insert(owner)
     revision = periods.freeze(mrv, "P1", FIRST, LAST, code_version="1").revision
     assert {s.id: (s.eg_mwh, s.re_tco2) for s in revision.result.systems} == {
-        "pv-1 [open]": (Decimal("0.240000"), Decimal("0.120000")),
-        "pv-1 [closed]": (Decimal("0.096000"), Decimal("0.000000")),
+        "pv-1 (open)": (Decimal("0.240000"), Decimal("0.120000")),
+        "pv-1 (closed)": (Decimal("0.096000"), Decimal("0.000000")),
     }
     stored = owner.execute("select pv_system_id, year, eg_mwh from emission_result order by 1, 2").fetchall()
     assert stored == [
-        ("pv-1 [closed]", 2021, Decimal("0.096000")),
-        ("pv-1 [open]", 2020, Decimal("0.096000")),
-        ("pv-1 [open]", 2021, Decimal("0.144000")),
+        ("pv-1 (closed)", 2021, Decimal("0.096000")),
+        ("pv-1 (open)", 2020, Decimal("0.096000")),
+        ("pv-1 (open)", 2021, Decimal("0.144000")),
     ]
     assert periods.recompute(mrv, "P1", FIRST, LAST).result_text == revision.result_text
     declaration = revision.basis.declaration
     reports = {kind: render(revision.result, declaration, kind) for kind in FORMATS}
     assert all(len(report) > 1000 for report in reports.values())
     for kind in ("csv", "html", "json"):
-        assert b"pv-1 [closed]" in reports[kind]
+        assert b"pv-1 (closed)" in reports[kind]
 
 
 def test_applying_the_same_further_registers_again_changes_nothing(owner):

@@ -254,7 +254,7 @@ emission_factor = { value = "0", unit = "tCO2/MWh", source = "PDD" }
 
 def test_days_are_summed_by_their_category_and_the_last_entry_that_fits_holds():
     done = result(declared("KH_AM002", WEEK), {("m-1", "TotWhExp"): hourly(1000)})
-    assert egs(done) == {"pv-1 [open]": Decimal("0.216000"), "pv-1 [closed]": Decimal("0.120000")}
+    assert egs(done) == {"pv-1 (open)": Decimal("0.216000"), "pv-1 (closed)": Decimal("0.120000")}
     assert [(v.eg_mwh, v.re_tco2) for v in done.vintages] == [(Decimal("0.336000"), Decimal("0.076248"))]
 
 
@@ -264,7 +264,7 @@ def test_an_interval_from_one_category_into_another_is_credited_to_neither():
     ]
     done = result(declared("KH_AM002", WEEK), {("m-1", "TotWhExp"): shifted})
     # open 1-5, closed 6-8, open 9-12, closed 13-14: each run loses the one interval that crosses into it.
-    assert egs(done) == {"pv-1 [open]": Decimal("0.214000"), "pv-1 [closed]": Decimal("0.118000")}
+    assert egs(done) == {"pv-1 (open)": Decimal("0.214000"), "pv-1 (closed)": Decimal("0.118000")}
 
 
 def test_a_day_without_a_category_is_refused():
