@@ -1,6 +1,7 @@
 """How ingestion stands: last readings, rates, quarantine, and whether the account holds."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
@@ -8,6 +9,13 @@ from typing import Self
 from psycopg import Connection, IsolationLevel
 
 from devices import topics
+from devices.declarations import NATIVE
+from devices.decoding.bindings import Declared, bind
+from devices.decoding.catalogue import Catalogue, built_in
+from devices.decoding.elements import Note
+from devices.decoding.routes import Found, Route, Routes
+from devices.sparkplug import topics as sparkplug_topics
+from devices.sparkplug.topics import Address
 from ingest.batch import Outcome
 from sql.named import load
 
@@ -28,6 +36,13 @@ class DeviceHealth:
     """Received in the last hour, good and bad, whatever their own time."""
     readings_last_day: int = 0
     conflicts: int = 0
+    offline: bool = False
+    """Said so by its Sparkplug node, by its death or that of its node."""
+    offline_since: datetime | None = None
+    """When the first death after its last birth was received; None: it was never born."""
+    unread_last_day: dict[str, int] | None = None
+    """Of a foreign family without a reading in the last day: messages on its topics by their note, or `quarantined`,
+    or empty where nothing was noted. None: it has readings, or is native."""
 
 
 @dataclass(slots=True)
@@ -120,7 +135,7 @@ def last_registers(connection: Connection, site: str) -> dict[str, float]:
     return dict(connection.execute(load("status")["last_registers"], {"site": site}).fetchall())
 
 
-def health(connection: Connection, *, recount: bool = False) -> Health:
+def health(connection: Connection, *, recount: bool = False, families: Callable[[], Catalogue] = built_in) -> Health:
     """Read how ingestion stands, from one snapshot of the database.
 
     Parameters
@@ -130,18 +145,20 @@ def health(connection: Connection, *, recount: bool = False) -> Health:
     recount
         Also count every kept message, reading, conflict and quarantine entry and hold the account against them;
         this reads the whole store.
+    families
+        Gives the families of devices; asked for only when a device of one is silent.
     """
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     try:
         with connection.transaction():
-            return _health(connection, recount=recount)
+            return _health(connection, recount=recount, families=families)
     finally:
         connection.isolation_level = None
         connection.read_only = None
 
 
-def _health(connection: Connection, *, recount: bool) -> Health:
+def _health(connection: Connection, *, recount: bool, families: Callable[[], Catalogue]) -> Health:
     queries = load("status")
     now = connection.execute(queries["now"]).fetchall()[0][0]
     sites: dict[str, SiteHealth] = {}
@@ -150,13 +167,22 @@ def _health(connection: Connection, *, recount: bool) -> Health:
 
     conflicts: dict[int, int] = dict(connection.execute(queries["conflicts"]).fetchall())
     rates = {topic: counts for _, topic, *counts in connection.execute(queries["rates"])}
-    for site, device, device_id, kind, ts, received_at in connection.execute(queries["devices"]):
+    foreign_rates = {device_id: counts for device_id, *counts in connection.execute(queries["foreign_rates"])}
+    offline: dict[int, datetime | None] = dict(connection.execute(queries["offline"]).fetchall())
+    silent: dict[int, DeviceHealth] = {}
+    for site, device, device_id, kind, family, ts, received_at in connection.execute(queries["devices"]):
         lag_s = (now - ts) / timedelta(seconds=1) if ts is not None else None
         found = DeviceHealth(site, device, kind, ts, received_at, lag_s, conflicts=conflicts.get(device_id, 0))
-        counts = rates.get(topics.readings(site, device))
+        found.offline, found.offline_since = device_id in offline, offline.get(device_id)
+        native = family == NATIVE
+        counts = rates.get(topics.readings(site, device)) if native else foreign_rates.get(device_id)
         if counts is not None:
             found.readings_last_minute, found.readings_last_hour, found.readings_last_day = counts
+        elif not native:
+            silent[device_id] = found
         sites[site].devices.append(found)
+    if silent:
+        _say_why(connection, silent, families())
 
     for site, *numbers, last_received in connection.execute(queries["accounts"]):
         one = sites.setdefault(site, SiteHealth(site))
@@ -167,6 +193,38 @@ def _health(connection: Connection, *, recount: bool) -> Health:
     if recount:
         _recount(connection, sites)
     return Health(now, [sites[site] for site in sorted(sites)])
+
+
+def _say_why(connection: Connection, silent: Mapping[int, DeviceHealth], families: Catalogue) -> None:
+    """Count what came on the topics of silent devices; one topic may be of several devices, and counts for each."""
+    routes = Routes(bind([Declared(*row) for row in connection.execute(load("ingest")["foreign"])], families)[0])
+    for device in silent.values():
+        device.unread_last_day = {}
+    sites = sorted({device.site for device in silent.values()})
+    told: list[tuple[int, str | None, int]] = []
+    for site, topic, note, count in connection.execute(load("status")["heard"], {"sites": sites}):
+        found = routes.find(topic)
+        # A device of another site has no part in it, whatever it is declared for.
+        meant = {route.bound.device_id for route in _routes(found) if route.bound.device.site == site}
+        told += [(device_id, note, count) for device_id in meant]
+    told += connection.execute(load("status")["not_joined"], {"devices": list(silent)}).fetchall()
+    for device_id, note, count in told:
+        if device_id not in silent:
+            continue
+        why = silent[device_id].unread_last_day
+        assert why is not None  # noqa: S101 - set above
+        for one in set((note or "").split(",")) - {Note.PART}:
+            why[one] = why.get(one, 0) + count
+
+
+def _routes(found: Found | None) -> Iterator[Route]:
+    if found is None:
+        return
+    address = sparkplug_topics.parse(found.topic)
+    for route in found.routes:
+        # Every device of an edge node hears the others, to count with them.
+        if not isinstance(address, Address) or address.device in {None, route.bound.address.get("device", "")}:
+            yield route
 
 
 def _recount(connection: Connection, sites: dict[str, SiteHealth]) -> None:

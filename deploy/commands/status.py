@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.servers import endpoints
+from deploy.settings import load_settings
+from devices.decoding.catalogue import load as load_families
 from ingest.health import Count, DeviceHealth, Health, SiteHealth, health
 from sql.connection import Role, connect, reported
 from sql.migrator import check
@@ -34,7 +36,7 @@ def read(database_url: str, *, recount: bool = False) -> Health:
     """Read the health from a database."""
     with reported(), connect(database_url, Role.READER, application="jcm-mrv status") as connection:
         check(connection)
-        return health(connection, recount=recount)
+        return health(connection, recount=recount, families=lambda: load_families(load_settings().profiles))
 
 
 def as_document(found: Health) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def _device(device: DeviceHealth) -> dict[str, Any]:
     return asdict(device) | {
         "last_reading": _time(device.last_reading),
         "last_received": _time(device.last_received),
+        "offline_since": _time(device.offline_since),
     }
 
 
@@ -128,7 +131,20 @@ def _site_lines(site: SiteHealth) -> RenderableType:
     if site.quarantine:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in site.quarantine.items())
         lines.append(Text(f"  Quarantine: {reasons}", style="yellow"))
+    for device in site.devices:
+        if device.offline:
+            since = f"since {device.offline_since:%Y-%m-%d %H:%M:%S} UTC" if device.offline_since else "not born yet"
+            lines.append(Text(f"  {device.device} is offline: {since}", style="yellow"))
+        if device.unread_last_day is not None:
+            lines.append(Text(f"  {device.device}: {_why_silent(device.unread_last_day)}", style="yellow"))
     return Group(*lines)
+
+
+def _why_silent(unread: dict[str, int]) -> str:
+    if not unread:
+        return "nothing came on its topics in the last day"
+    said = ", ".join(f"{note or 'without a note'} {count:,}" for note, count in sorted(unread.items()))
+    return f"no reading in the last day; its messages: {said}"
 
 
 def _balance(what: str, count: Count) -> Text:

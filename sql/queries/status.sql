@@ -23,7 +23,7 @@ select now();
 
 -- name: devices
 -- The last reading of a device is one look into the key (device_id, ts), newest chunk first.
-select s.id, d.id, d.device_id, d.kind, last.ts, last.received_at
+select s.id, d.id, d.device_id, d.kind, d.profile, last.ts, last.received_at
 from site s
 join device d on d.site_id = s.id
 left join lateral (
@@ -40,6 +40,72 @@ select coalesce(site_id, ''), topic,
 from message
 where received_at > now() - interval '1 day'
 group by 1, 2;
+
+-- name: foreign_rates
+-- Of foreign families no topic is of one device alone, so readings are counted by their own time of the last day,
+-- which is one range of the key (device_id, ts).
+select r.device_id,
+       count(*) filter (where r.received_at > now() - interval '1 minute'),
+       count(*) filter (where r.received_at > now() - interval '1 hour'),
+       count(*)
+from reading r
+join device d using (device_id)
+where d.profile <> 'native' and r.ts > now() - interval '1 day' and r.received_at > now() - interval '1 day'
+group by r.device_id;
+
+-- name: heard
+-- What came in the last day at sites with a silent device, by topic and by why it is no reading.
+select site_id, topic, coalesce(note, case outcome when 'quarantined' then 'quarantined' end), count(*)
+from message
+where received_at > now() - interval '1 day' and site_id = any(%(sites)s)
+group by 1, 2, 3;
+
+-- name: not_joined
+-- Why fields that were joined made no reading of a silent device.
+select device_id, note, count(distinct ts)
+from reading_part
+where device_id = any(%(devices)s) and ts > now() - interval '1 day' and note is not null
+group by 1, 2;
+
+-- name: offline
+-- Sparkplug devices that are not born, or whose edge node is not: since the first death after the last birth, which is
+-- null for a device that was never born. A node may come over a site's bridge and directly; one of both that is online is enough.
+select d.device_id, since.received_at
+from device d
+join lateral (
+    select bool_or(
+               coalesce((s.state ->> 'online')::boolean, false)
+               and (
+                   coalesce(d.address ->> 'device', '') = ''
+                   or coalesce((s.state -> 'devices' -> (d.address ->> 'device') ->> 'online')::boolean, false)
+               )
+           ) as online
+    from decoder_state s
+    where s.kind = 'sparkplug'
+      and s.key in (
+          (d.address ->> 'group') || '/' || (d.address ->> 'edge'),
+          'jcm/v1/' || d.site_id || '/via/' || (d.address ->> 'group') || '/' || (d.address ->> 'edge')
+      )
+) as node on not node.online
+left join lateral (
+    select max(e.message_id) as message_id
+    from device_event e
+    where e.site_id = d.site_id
+      and e.subject = concat_ws('/', d.address ->> 'group', d.address ->> 'edge', nullif(d.address ->> 'device', ''))
+      and e.event in ('sparkplug_node_born', 'sparkplug_device_born')
+) as born on true
+left join lateral (
+    select min(e.received_at) as received_at
+    from device_event e
+    where e.site_id = d.site_id
+      and e.subject in (
+          concat_ws('/', d.address ->> 'group', d.address ->> 'edge'),
+          concat_ws('/', d.address ->> 'group', d.address ->> 'edge', nullif(d.address ->> 'device', ''))
+      )
+      and e.event in ('sparkplug_node_dead', 'sparkplug_device_dead')
+      and e.message_id > born.message_id
+) as since on true
+where d.address ? 'edge';
 
 -- name: quarantine
 select coalesce(site_id, ''), reason, count(*) from quarantine where released_at is null group by 1, 2 order by 1, 2;

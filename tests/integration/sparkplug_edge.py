@@ -1,11 +1,18 @@
 """A Sparkplug edge node with inverters, its frames published one by one; and how its devices are declared."""
 
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
+from deploy.registry import apply
+from devices.declaration_file import parse
 from devices.sparkplug import sparkplug_b_pb2 as wire
+from devices.sparkplug.node import Node
 from devices.sparkplug.payload import EPOCH, DataType
-from tests.harness import Message
+from sql.connection import Role, connect
+from tests.harness import Message, collecting, one, publish, rows, wait_until
 
 ENERGY, POWER, TEMPERATURE = 1, 2, 3
 BORN = (
@@ -108,3 +115,53 @@ class EdgeNode:
 
 def energy(wh: int, **more) -> dict:
     return {"alias": ENERGY, "long_value": wh, **more}
+
+
+class World:
+    """One site of a test's own, on the shared broker, with an edge node behind its bridge."""
+
+    def __init__(self, broker, database: str) -> None:
+        tag = uuid.uuid4().hex[:8]
+        self.broker, self.database = broker, database
+        self.site, self.group, self.client_id = f"spb-{tag}", f"PV-{tag}", f"sparkplug-{tag}"
+        self.via = f"jcm/v1/{self.site}/via/"
+        self.edge = EdgeNode(self.group, "gw1", self.via)
+
+    def declare(self, *names: str, fields: str | None = None) -> None:
+        more = {} if fields is None else {"fields": fields}
+        text = project(self.site) + "".join(
+            device(name, self.site, self.group, "gw1", name, **more) for name in names or ("inv01",)
+        )
+        with connect(self.database, Role.OWNER) as owner:
+            apply(owner, [("test.toml", parse(text, "test.toml"))])
+
+    def collecting(self, client_id: str = "", **changes):
+        given = {"topic_filter": f"{self.via}#"} | changes
+        return collecting(self.broker.collector_url, self.database, client_id or self.client_id, **given)
+
+    @property
+    def url(self) -> str:
+        """The site's own login."""
+        return self.broker.site_url(self.site)
+
+    def send(self, *messages: Message) -> None:
+        publish(self.url, messages)
+
+    def kept(self, count: int) -> None:
+        wait_until(lambda: one(self.database, "select count(*) from message") >= count, what=f"{count} messages")
+
+    def readings(self) -> list[tuple]:
+        return rows(
+            self.database,
+            "select d.id, r.ts, r.energy_exported_wh, r.power_w, r.cabinet_temperature_c"
+            " from reading r join device d using (device_id) order by r.ts, d.id",
+        )
+
+    def events(self) -> list[tuple[str, str]]:
+        return rows(self.database, "select subject, event from device_event order by received_at, message_id")
+
+    def quarantine(self) -> list[str]:
+        return [reason for (reason,) in rows(self.database, "select reason from quarantine order by quarantine_id")]
+
+    def node(self) -> Node:
+        return msgspec.json.decode(one(self.database, "select state::text from decoder_state"), type=Node)

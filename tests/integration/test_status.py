@@ -4,15 +4,33 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
+from datetime import UTC
 
 import psycopg
 import pytest
 
+from deploy.registry import apply
 from devices import topics
+from devices.declaration_file import parse
+from devices.decoding.catalogue import built_in
+from ingest.collector import CollectorOptions
 from ingest.health import health
 from sql.connection import Role, connect
-from tests.harness import Message, collecting, declare, exclusive, forget_session, one, payload, publish, wait_until
+from tests.harness import (
+    Message,
+    collecting,
+    declare,
+    exclusive,
+    forget_session,
+    one,
+    payload,
+    publish,
+    rows,
+    wait_until,
+)
+from tests.integration.sparkplug_edge import World, energy, project
 
 SITE = "ingest-a"
 TOPIC = topics.readings(SITE, "status-1")
@@ -124,3 +142,101 @@ def test_a_database_that_is_away_is_one_line():
     assert done.stderr.startswith("jcm-mrv: ")
     assert done.stderr.count("\n") == 1
     assert "secret" not in done.stderr
+
+
+# Foreign families ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(broker, database):
+    made = World(broker, database)
+    yield made
+    forget_session(broker.collector_url, made.client_id)
+
+
+def devices_of(url):
+    [site] = json.loads(run(url, "--json").stdout)["sites"]
+    return {device["device"]: device for device in site["devices"]}
+
+
+def test_a_sparkplug_device_is_offline_since_the_first_death_after_its_birth(world):
+    world.declare("inv01", "inv02", "inv03")
+    with world.collecting():
+        births = world.edge.born("inv01", "inv02")
+        world.send(*births, world.edge.data("inv01", energy(1_000_250)))
+        world.kept(4)
+        alive = devices_of(world.database)
+        assert [alive[name]["offline"] for name in ("inv01", "inv02", "inv03")] == [False, False, True]
+        # Never born, so nothing died.
+        assert alive["inv03"]["offline_since"] is None
+        assert alive["inv01"]["readings_last_minute"] == 2
+        world.send(world.edge.dead("inv02"))
+        world.kept(5)
+        world.send(world.edge.dead())
+        world.kept(6)
+    died = dict(rows(world.database, "select event, received_at from device_event"))
+    gone = devices_of(world.database)
+    assert gone["inv01"]["offline_since"] == utc(died["sparkplug_node_dead"])
+    assert gone["inv02"]["offline_since"] == utc(died["sparkplug_device_dead"])
+    text = run(world.database).stdout
+    assert f"inv01 is offline: since {died['sparkplug_node_dead'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" in text
+    assert "inv03 is offline: not born yet" in text
+    with world.collecting():
+        world.send(*world.edge.born("inv01"))
+        world.kept(8)
+    again = devices_of(world.database)
+    assert (again["inv01"]["offline"], again["inv01"]["offline_since"]) == (False, None)
+    assert again["inv02"]["offline_since"] == utc(died["sparkplug_device_dead"])
+
+
+def utc(at):
+    return at.astimezone(UTC).isoformat()
+
+
+def test_a_silent_device_says_what_its_messages_were(world):
+    world.declare("inv01", "inv02")
+    with world.collecting():
+        births = world.edge.born("inv01", "inv02")
+        # Of the births the node's own alone: the devices have said nothing that can be read.
+        world.send(births[0], world.edge.data("inv01", energy(5)))
+        world.kept(2)
+    found = devices_of(world.database)
+    assert found["inv01"]["readings_last_day"] == 0
+    # The command that asks for a rebirth comes back by the bridge's topic.
+    why = found["inv01"]["unread_last_day"]
+    assert (why["birth"], why["quarantined"]) == (1, 1)
+    assert "quarantined" not in found["inv02"]["unread_last_day"]
+    assert "inv01: no reading in the last day; its messages: birth 1, " in run(world.database).stdout
+
+
+def opendtu(site):
+    return (
+        project(site)
+        + f"""
+[[device]]
+id = "roof"
+site = "{site}"
+kind = "inverter"
+profile = "opendtu"
+address = {{ serial = "114190641177" }}
+installed = 2020-01-01
+"""
+    )
+
+
+def test_a_device_whose_fields_make_no_reading_says_why(world):
+    with connect(world.database, Role.OWNER) as owner:
+        apply(owner, [("test.toml", parse(opendtu(world.site), "test.toml"))])
+    assert "roof: nothing came on its topics in the last day" in run(world.database).stdout
+    root = f"{world.via}solar/114190641177"
+    now = str(int(time.time()) - 1).encode()
+    messages = [Message(f"{root}/status/last_update", now), Message(f"{root}/0/yieldtotal", b"0")]
+    # A second in the place of the ten in which OpenDTU's fields belong together.
+    family = built_in()["opendtu"]
+    sources = tuple(one.model_copy(update={"join_s": 1.0}) if one.join_s else one for one in family.sources)
+    quick = dict(built_in()) | {"opendtu": family.model_copy(update={"sources": sources})}
+    with world.collecting(options=CollectorOptions(catalogue=quick)):
+        world.send(*messages)
+        wait_until(lambda: one(world.database, "select count(*) from reading_part") == 2)
+    assert devices_of(world.database)["roof"]["unread_last_day"] == {"zero:TotWhExp": 1}
+    assert "roof: no reading in the last day; its messages: zero:TotWhExp 1" in run(world.database).stdout
