@@ -16,6 +16,7 @@ from mrv.energy import EnergyDay, daily, period_energy
 from mrv.formulas.counted import SUBTRACTED, Quantity, counted
 from mrv.formulas.plausibility import check as check_plausible
 from mrv.inputs import InputsDigest, Series
+from mrv.meters.crediting import SystemCredit, credit
 from mrv.quality import registers as quality
 from mrv.quality.judge import Verdict
 from mrv.quality.receipts import Deliveries
@@ -206,11 +207,18 @@ def compute(
 
     systems: list[SystemResult] = []
     notes: list[str] = []
+    credits_: list[SystemCredit] = []
     for system in basis.declaration.pv_systems:
         of_system = [register for register in registers if register.credited.system.id == system.id]
         doubtful = _doubtful(of_system)
         notes += _doubts(system, doubtful)
-        systems += _rows(basis, system, of_system, (first, last), frozenset(doubtful))
+        spans = spans_of(system, first, last)
+        if rules.meters:
+            credits_.append(credit(basis.declaration, system, of_system, spans, (first, last), frozenset(doubtful)))
+            energies = credits_[-1].energies
+        else:
+            energies = [_energies(one, spans, one.credited.site.time_zone, frozenset(doubtful)) for one in of_system]
+        systems += _rows(basis, system, of_system, spans, energies)
     vintages = tuple(
         vintage(begin, end, [row for system in systems for row in system.years if row.year == year])
         for year, begin, end in split_by_year(first, last)
@@ -233,12 +241,23 @@ def compute(
             sum(register.covered_us for register in registers if register.credited.meter is None),
             sum(register.length_us for register in registers if register.credited.meter is None),
         ),
-        rules=_sum_rules([*(register.rules for register in registers), summary.told], rules),
+        rules=_sum_rules(
+            [*(register.rules for register in registers), summary.told, *(one.told for one in credits_)], rules
+        ),
         inputs_digest=digest.text(),
         code_version=code_version,
-        notes=(*basis.notes, *_unfinished(basis, last, as_of), *_silence(registers), *notes, *summary.notes()),
+        notes=(
+            *basis.notes,
+            *_unfinished(basis, last, as_of),
+            *_silence(registers),
+            *notes,
+            *summary.notes(),
+            *(note for one in credits_ for note in one.notes()),
+        ),
         rule_set=rules.name,
         not_checked=summary.not_checked(),
+        meters=tuple(meter for one in credits_ for meter in one.meters),
+        invoices=tuple(invoice for one in credits_ for invoice in one.invoices),
     )
     return Computation(result, days)
 
@@ -307,12 +326,14 @@ def _doubts(system: PvSystem, doubtful: list[date]) -> list[str]:
 
 
 def _rows(
-    basis: Basis, system: PvSystem, registers: list[_Register], period: tuple[date, date], doubtful: frozenset[date]
+    basis: Basis,
+    system: PvSystem,
+    registers: list[_Register],
+    spans: Sequence[Span],
+    energies: Sequence[Mapping[Key, Decimal]],
 ) -> list[SystemResult]:
     """Compute a system, in one row, or in one for each category of its days."""
-    spans = spans_of(system, *period)
     zone = basis.declaration.site(system.site).time_zone
-    energies = [_energies(register, spans, zone, doubtful) for register in registers]
     rows = []
     for category in dict.fromkeys(span.key.category for span in spans):
         name = row_id(system, category)

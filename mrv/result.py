@@ -9,6 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from mrv.meters.result import InvoiceResult, MeterResult
 from mrv.quality.rules import REGISTER_ONLY
 
 
@@ -129,6 +130,9 @@ class PeriodResult:
     """Name of the rules that it was computed with; the register rules alone where a result names none."""
     not_checked: tuple[NotChecked, ...] = ()
     """What was left open; a rule that is not named here was held against everything."""
+    meters: tuple[MeterResult, ...] = ()
+    """Calibration of the meters that count, and what was found about them."""
+    invoices: tuple[InvoiceResult, ...] = ()
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "PeriodResult":
@@ -168,6 +172,8 @@ class PeriodResult:
                 NotChecked(entry["reason"], tuple(entry["where"]), tuple(entry["rules"]))
                 for entry in content["quality"].get("not_checked", ())
             ),
+            meters=tuple(MeterResult.from_json(entry) for entry in content.get("meters", ())),
+            invoices=tuple(InvoiceResult.from_json(entry) for entry in content.get("invoices", ())),
         )
 
     @property
@@ -208,6 +214,9 @@ class PeriodResult:
                 "rules": dict(sorted(self.rules.items())),
                 **self._rule_set(),
             },
+            # Left out where there are none: what was frozen before they were looked at stays the same.
+            **({"meters": [meter.as_json() for meter in self.meters]} if self.meters else {}),
+            **({"invoices": [invoice.as_json() for invoice in self.invoices]} if self.invoices else {}),
             "notes": list(self.notes),
             "inputs_digest": self.inputs_digest,
             "code_version": self.code_version,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from mrv.errors import PeriodError
+from mrv.meters.rules import METER_RULES
 from mrv.register_rules import Rule
 
 
@@ -189,17 +190,21 @@ class RuleSet:
     """Ids of the register rules."""
     quality: tuple[str, ...]
     """Ids of the quality rules; none: the register rules alone."""
+    meters: tuple[str, ...] = ()
+    """Ids of the rules about meters and invoices; none: they are not looked at."""
 
     @property
     def ids(self) -> tuple[str, ...]:
         """All of them."""
-        return self.register + self.quality
+        return self.register + self.quality + self.meters
 
 
 _REGISTER_1 = tuple(rule.id for rule in Rule)
 REGISTER_ONLY = RuleSet("register-1", _REGISTER_1, ())
-CURRENT = RuleSet("quality-1", _REGISTER_1, tuple(rule.id for rule in QualityRule))
-RULE_SETS = {rules.name: rules for rules in (REGISTER_ONLY, CURRENT)}
+_QUALITY_1 = tuple(rule.id for rule in QualityRule)
+QUALITY_1 = RuleSet("quality-1", _REGISTER_1, _QUALITY_1)
+CURRENT = RuleSet("meters-1", _REGISTER_1, _QUALITY_1, METER_RULES)
+RULE_SETS = {rules.name: rules for rules in (REGISTER_ONLY, QUALITY_1, CURRENT)}
 
 
 def rule_set(name: str) -> RuleSet:

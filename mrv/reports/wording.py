@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from devices.declarations import Calibration
+from mrv.meters.rules import MeterRule
 from mrv.quality.rules import QualityRule
 from mrv.register_rules import Rule
 from mrv.reports.particulars import Particulars
@@ -42,7 +43,7 @@ UNCONFIRMED_FORM = (
     "ER_p rounded down to whole tonnes for each calendar year: inferred from published issuances",
 )
 """What of the form was not read in the form itself."""
-_REASONS = {rule.id: (rule.effect.value, rule.reason) for rule in (*Rule, *QualityRule)}
+_REASONS = {rule.id: (rule.effect.value, rule.reason) for rule in (*Rule, *QualityRule, *MeterRule)}
 
 
 def day(value: date) -> str:
