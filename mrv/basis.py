@@ -302,13 +302,11 @@ def _registered_factors(system: PvSystem) -> dict[str | None, Factor | None]:
 
 
 def _notes_of_methodology(methodology: Methodology) -> list[str]:
-    """Say what of the calculation was not read; the plain one, gross output, says it by its factor."""
+    """Say what of the calculation was not read in the primary text; the factors have notes of their own."""
     name = f"{methodology.id} {methodology.version}"
     said = [] if methodology.scope is None else [f"scope of {name} here: {methodology.scope}"]
-    if methodology.monitored != "gross_output":
-        unread = [parameter for parameter in methodology.parameters if parameter.mark is Mark.UNCONFIRMED]
-        said += [f"{parameter.name} of {name} is not confirmed: {parameter.description}" for parameter in unread]
-    return said
+    unread = [parameter for parameter in methodology.parameters if parameter.mark is Mark.UNCONFIRMED]
+    return said + [f"{parameter.name} of {name} is not confirmed: {parameter.description}" for parameter in unread]
 
 
 def _notes(methodology: Methodology, system: PvSystem, name: str, factor: Factor) -> list[str]:

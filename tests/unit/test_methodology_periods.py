@@ -327,6 +327,14 @@ def test_a_declaration_that_cannot_hold_is_refused(more, said):
         declared("VN_AM007", more)
 
 
+def test_every_version_that_was_not_read_says_so_in_its_result():
+    notes = result(declared("TH_AM001", FACTOR, version="3.0"), {("m-1", "TotWhExp"): hourly(1000)}).notes
+    assert [note.split(":")[0] for note in notes[:2]] == [
+        "EG_i,p of TH_AM001 3.0 is not confirmed",
+        "PE_p of TH_AM001 3.0 is not confirmed",
+    ]
+
+
 def test_a_project_without_any_of_this_keeps_its_texts_and_its_result():
     """What was frozen before there were further registers recomputes to the same byte."""
     basis = declared("TH_AM001")
