@@ -21,7 +21,7 @@ from deploy.commands.simulate import simulate
 from deploy.registry import apply
 from devices.declaration_file import load
 from devices.errors import PublishError
-from tests.harness import CollectorProcess, assert_balanced, one, rows, wait_until
+from tests.harness import CollectorProcess, assert_balanced, forget_session, one, rows, wait_until
 
 # The test servers are shared by whoever runs tests in this checkout at the same time.
 SEED = os.getpid() % 1_000_000
@@ -45,6 +45,7 @@ def collector(broker: Any, database: str) -> Iterator[CollectorProcess]:
     process = CollectorProcess(broker.collector_url, database, f"simulate-{os.getpid()}")
     yield process
     process.close()
+    forget_session(broker.collector_url, process.client_id)
 
 
 def lines(result: Result) -> list[tuple[str, str]]:
