@@ -351,7 +351,7 @@ def test_the_inputs_are_digested_as_documented(plant):
         texts[0].encode(),
         texts[1].encode(),
         b"2021-03-01/2021-03-10",
-        b"quality-1",
+        b"meters-1",
         b"pv-1\ns-P1\ninv-1\nTotWhExp",
         struct.pack(f"<{len(rows)}q", *micros),
         struct.pack(f"<{len(rows)}q", *(int(wh * 1000) for _, wh in rows)),
