@@ -161,7 +161,11 @@ class World:
         return rows(self.database, "select subject, event from device_event order by received_at, message_id")
 
     def quarantine(self) -> list[str]:
-        return [reason for (reason,) in rows(self.database, "select reason from quarantine order by quarantine_id")]
+        """Of this site: a collector's process hears whatever other tests publish as well."""
+        found = rows(
+            self.database, "select reason from quarantine where site_id = %s order by quarantine_id", self.site
+        )  # fmt: skip
+        return [reason for (reason,) in found]
 
     def node(self) -> Node:
         return msgspec.json.decode(one(self.database, "select state::text from decoder_state"), type=Node)
