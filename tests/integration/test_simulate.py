@@ -207,7 +207,8 @@ def test_realtime_speaks_of_now(publish_url: str) -> None:
         assert process.stdout is not None
         ages = [time.time() - ts_of(process.stdout.readline()) for _ in range(3)]
         process.send_signal(signal.SIGINT)
-    assert all(-1.5 < age < 10 for age in ages), (ages, datetime.now(UTC))
+    # A device samples somewhere within its step, and the first come after what is drawn for them.
+    assert all(-3 < age < 10 for age in ages), (ages, datetime.now(UTC))
     assert process.returncode == 130
 
 
