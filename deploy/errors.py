@@ -54,3 +54,7 @@ class AuthorityError(DeployError):
 
 class ProbeError(DeployError):
     """What was heard of a device cannot be read."""
+
+
+class InputError(DeployError):
+    """A file cannot be read."""

@@ -18,6 +18,8 @@ class Role(StrEnum):
     COLLECTOR = "jcm_mrv_collector"
     MRV = "jcm_mrv_mrv"
     READER = "jcm_mrv_reader"
+    VERIFIER = "jcm_mrv_verifier"
+    PARTICIPANT = "jcm_mrv_participant"
 
 
 def describe(url: str) -> str:

@@ -4,7 +4,8 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['jcm_mrv_collector', 'jcm_mrv_mrv', 'jcm_mrv_reader'] loop
+    foreach name in array array['jcm_mrv_collector', 'jcm_mrv_mrv', 'jcm_mrv_reader',
+                                'jcm_mrv_verifier', 'jcm_mrv_participant'] loop
         if not exists (select from pg_roles where rolname = name) then
             begin
                 execute format('create role %I nologin', name);
@@ -20,9 +21,12 @@ begin
 end
 $$;
 
-revoke all on all tables in schema public from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader;
-revoke all on all sequences in schema public from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader;
-grant usage on schema public to jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader;
+revoke all on all tables in schema public
+    from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant;
+revoke all on all sequences in schema public
+    from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant;
+grant usage on schema public
+    to jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant;
 
 -- The collector adds what was received. It cannot change or delete a row of evidence.
 grant select on project, site, device, device_install, declaration, period_revision, schema_migration
@@ -39,5 +43,11 @@ grant insert, update on energy_day, period_revision, job_run to jcm_mrv_mrv;
 grant insert on period, emission_result, audit_event to jcm_mrv_mrv;
 grant insert on signing_key, seal, evidence_salt to jcm_mrv_mrv;
 
--- The verifier reads everything and changes nothing.
+-- The reader reads everything and changes nothing.
 grant select on all tables in schema public to jcm_mrv_reader;
+
+-- Who verifies and who is verified: each reads everything and takes only its own steps (0008_verification.sql). Their
+-- audit events are written by the database; keys of verifiers are registered by the owner alone.
+grant select on all tables in schema public to jcm_mrv_verifier, jcm_mrv_participant;
+grant insert on finding, finding_closing, attestation to jcm_mrv_verifier;
+grant insert on submission, finding_response, notification to jcm_mrv_participant;

@@ -60,9 +60,10 @@ def test_compute_freeze_show_list(run):
 
     shown = json.loads(run("show", *DAYS, "--json", "--recompute").stdout)
     assert (shown.pop("arrived_since"), shown.pop("recomputed")) == (0, True)
+    assert (shown.pop("state"), shown.pop("open_findings")) == ("frozen", [])
     assert shown == {key: value for key, value in said.items() if key != "new"}
     listed = json.loads(run("list", "P1", "--json").stdout)
-    assert [(line["revision"], line["er_tco2"]) for line in listed] == [(1, 7)]
+    assert [(line["revision"], line["er_tco2"], line["state"]) for line in listed] == [(1, 7, "frozen")]
     assert "2021-03-01" in run("list").stdout
     assert json.loads(run("list", "P1", "2021-04-01", "--json").stdout) == []
 
