@@ -135,6 +135,8 @@ class Basis:
         for system in declaration.pv_systems:
             for category, own in _registered_factors(system).items():
                 name = row_id(system, category)
+                if name in factors:
+                    raise PeriodError(f"two rows would be called {name}; rename the system or the category of days")
                 try:
                     factors[name] = factor_for(
                         methodology, system.connection, system.grid_region, own, fuel=system.captive_fuel

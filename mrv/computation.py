@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
-from devices.declarations import PvSystem
+from devices.declarations import PvSystem, SystemMeter
 from mrv.basis import Basis, Credited, row_id
 from mrv.calendar import day_bounds, local_dates, split_by_year, to_us
 from mrv.energy import EnergyDay, daily, period_energy
@@ -301,13 +301,13 @@ def _doubtful(registers: list[_Register]) -> list[date]:
     looks the same, and then counts too little.
     """
     found: set[date] = set()
-    counted_us: dict[str, Counter[date]] = {}
+    counted_us: dict[SystemMeter, Counter[date]] = {}
     lengths: dict[date, int] = {}
     for register in registers:
         meter = register.credited.meter
         if meter is None or meter.quantity not in SUBTRACTED:
             continue
-        place = counted_us.setdefault(f"{meter.device} {register.credited.point}", Counter())
+        place = counted_us.setdefault(meter, Counter())
         for day in register.days:
             place[day.day] += day.covered_us + day.bridged_us
             lengths[day.day] = day.length_us

@@ -197,6 +197,25 @@ def test_an_auxiliary_meter_that_was_replaced_is_counted_across_its_place():
     assert egs(result(basis, registers)) == {"pv-1": Decimal("0.302400")}
 
 
+def test_a_replacement_that_counts_in_its_other_register_stands_in_the_same_place():
+    swap = "2021-03-05T05:00:00Z"
+    old = METER.format(name="aux").replace(
+        "installed = 2019-01-01",
+        f'installed = 2019-01-01\nreplaced_by = "aux-2"\nremoved = {{ at = {swap}, closing_register_wh = 10_900 }}\n',
+    )
+    new = METER.format(name="aux-2").replace("installed = 2019-01-01", f"installed = {swap}\nopening_register_wh = 70")
+    new = new.replace("TotWhExp", "TotWhImp")
+    basis = declared("MM_AM005", FACTOR, OWN.format(name="aux", quantity="auxiliary"), old, new)
+    at = datetime(2021, 3, 5, 5, tzinfo=UTC)
+    imported = hourly(100, start=100)
+    registers = {
+        ("m-1", "TotWhExp"): hourly(1000),
+        ("aux", "TotWhExp"): [(ts, wh) for ts, wh in imported if ts < at],
+        ("aux-2", "TotWhImp"): [(ts, 70 + (ts - at) / timedelta(hours=1) * 100) for ts, _ in imported if ts > at],
+    }
+    assert egs(result(basis, registers)) == {"pv-1": Decimal("0.302400")}
+
+
 def battery(**more):
     return declared(
         "ID_AM017",
@@ -265,6 +284,13 @@ def test_an_interval_from_one_category_into_another_is_credited_to_neither():
     done = result(declared("KH_AM002", WEEK), {("m-1", "TotWhExp"): shifted})
     # open 1-5, closed 6-8, open 9-12, closed 13-14: each run loses the one interval that crosses into it.
     assert egs(done) == {"pv-1 (open)": Decimal("0.214000"), "pv-1 (closed)": Decimal("0.118000")}
+
+
+def test_two_rows_never_have_one_name():
+    entry = '[[pv_system.day_category]]\ncategory = "{}"\nfrom = 2021-01-01\nto = 2021-12-31\n'
+    other = '[[pv_system]]\nid = "pv-1 (b)"\nsite = "s"\ncapacity_kw = 1\nconnection = "grid"\ncredited_by = ["m-2"]\n'
+    with pytest.raises(PeriodError, match=r"two rows would be called pv-1 \(b\) \(c\)"):
+        declared("KH_AM002", entry.format("b) (c"), other, entry.format("c"), meters=("m-1", "m-2"))
 
 
 def test_a_day_without_a_category_is_refused():
