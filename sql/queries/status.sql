@@ -44,14 +44,16 @@ group by 1, 2;
 -- name: foreign_rates
 -- Of foreign families no topic is of one device alone, so readings are counted by their own time of the last day,
 -- which is one range of the key (device_id, ts).
-select r.device_id,
-       count(*) filter (where r.received_at > now() - interval '1 minute'),
-       count(*) filter (where r.received_at > now() - interval '1 hour'),
-       count(*)
-from reading r
-join device d using (device_id)
-where d.profile <> 'native' and r.ts > now() - interval '1 day' and r.received_at > now() - interval '1 day'
-group by r.device_id;
+select d.device_id, last.minute, last.hour, last.day
+from device d
+cross join lateral (
+    select count(*) filter (where r.received_at > now() - interval '1 minute') as minute,
+           count(*) filter (where r.received_at > now() - interval '1 hour') as hour,
+           count(*) as day
+    from reading r
+    where r.device_id = d.device_id and r.ts > now() - interval '1 day' and r.received_at > now() - interval '1 day'
+) as last
+where d.profile <> 'native' and last.day > 0;
 
 -- name: heard
 -- What came in the last day at sites with a silent device, by topic and by why it is no reading.
