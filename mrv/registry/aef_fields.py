@@ -8,18 +8,19 @@ which they require and do not place in the format: here it is optional.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
 from types import MappingProxyType
 from typing import Literal
 
 from mrv.registry import nomenclature as names
+from mrv.registry.tables import Cell
 
-Cell = str | int | date | datetime | None
 Row = Mapping[str, Cell]
 """A row by field name; a field that is not there is blank."""
-Kind = Literal["text", "integer", "date", "instant"]
+Kind = Literal["text", "integer", "serial", "year", "date", "instant"]
+"""A serial is a whole number, or the whole identifier of an ITMO."""
 
 NOT_APPLICABLE = "NA"
+SEPARATOR = "; "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Field:
     values: tuple[str, ...] = ()
     form: re.Pattern[str] | None = None
     example: str = ""
+    many: bool = False
+    """Several values, with semicolons between them (how they are separated was not read: M)."""
     platform: bool = False
     """Filled by the UNFCCC's platform: always blank here."""
     when: When | None = None
@@ -87,12 +90,12 @@ _METRIC = Field("Metric", "Metric", needed=True, values=names.METRICS)
 _GWP = Field("GWPValues", "Applicable GWP value(s)")
 _NON_GHG_METRIC = Field("Non-GHGMetric", "Applicable non-GHG metric", when=_NON_GHG)
 _MORE = Field("AdditionalExplanatoryInformation", "Additional explanatory information")
-_VINTAGE = Field("Vintage", "Vintage", "integer", needed=True)
+_VINTAGE = Field("Vintage", "Vintage", "year", needed=True)
 _BLOCK = (
     _party("FirstTransferringPartyID", "First transferring participating Party ID", needed=True),
     Field("PartyITMORegistryID", "Party ITMO registry ID", needed=True, form=names.PARTY_REGISTRY, example="THA01"),
-    Field("FirstID", "First ID", "integer", needed=True),
-    Field("LastID", "Last ID", "integer", needed=True),
+    Field("FirstID", "First ID", "serial", needed=True),
+    Field("LastID", "Last ID", "serial", needed=True),
     Field("UnderlyingUnitRegistryID", "Underlying unit registry ID", values=names.UNIT_REGISTRIES),
     Field("UnderlyingUnitFirstUnitID", "First unit ID", "integer"),
     Field("UnderlyingUnitLastUnitID", "Last unit ID", "integer"),
@@ -111,12 +114,12 @@ SUBMISSION = Table(
     (
         _party("ParticipatingParty", "Party", needed=True),
         Field("SubmissionVersion", "Version", needed=True, form=names.VERSION, example="1.0"),
-        Field("ReportedYear", "Reported year", "integer", needed=True),
+        Field("ReportedYear", "Reported year", "year", needed=True),
         Field("DateOfSubmission", "Date of submission", "date", needed=True),
         Field("ReviewStatusOfInitialReport", "Review status of the initial report", platform=True),
         Field("ResultOfConsistencyCheck", "Result of the consistency check of this AEF submission", platform=True),
-        Field("FirstYearOfNDCPeriod", "First year of the NDC implementation period", "integer", needed=True),
-        Field("LastYearOfNDCPeriod", "Last year of the NDC implementation period", "integer", needed=True),
+        Field("FirstYearOfNDCPeriod", "First year of the NDC implementation period", "year", needed=True),
+        Field("LastYearOfNDCPeriod", "Last year of the NDC implementation period", "year", needed=True),
         Field(
             "ReferenceToTerReport",
             "Reference to the Article 6 technical expert review report of the initial report",
@@ -136,11 +139,11 @@ AUTHORIZATIONS = Table(
         _METRIC,
         _GWP,
         _NON_GHG_METRIC,
-        Field("Sectors", "Sector(s)", needed=True, values=names.SECTORS),
-        Field("ActivityType", "Activity type(s)", values=names.ACTIVITY_TYPES),
+        Field("Sectors", "Sector(s)", needed=True, values=names.SECTORS, many=True),
+        Field("ActivityType", "Activity type(s)", values=names.ACTIVITY_TYPES, many=True),
         Field("PurposeForAuthorization", "Purposes for authorization", needed=True, values=names.PURPOSES),
-        Field("AuthorizedPartyIDs", "Authorized Party(ies) ID"),
-        Field("AuthorizedEntityIDs", "Authorized entity(ies) ID"),
+        Field("AuthorizedPartyIDs", "Authorized Party(ies) ID", form=names.PARTY, example="JPN", many=True),
+        Field("AuthorizedEntityIDs", "Authorized entity(ies) ID", many=True),
         Field("OIMPAuthorized", "OIMP authorized by the Party", when=_OIMP),
         Field("AuthorizedTimeframe", "Authorized timeframe", form=names.TIMEFRAME, example="2021 - 2030"),
         Field("AuthorizationT&Cs", "Authorization terms and conditions"),
@@ -173,7 +176,7 @@ ACTIONS = Table(
         Field(
             "YearITMOUsedTowardsNDC",
             "Calendar year for which the ITMOs are used towards the Party's NDC",
-            "integer",
+            "year",
             when=_USE,
         ),
         Field("ResultOfConsistencyChecks", "Result of the consistency checks", platform=True),
