@@ -1,6 +1,6 @@
-"""Energy that cannot be, taken out of the credit: at night, or more than the sky allows.
+"""Energy that cannot be, taken out of the credit: at night, more than the sky allows, or not shown by what follows.
 
-Each rule looks at energies that the register rules credited and sets some of them to 0. So the credit never lies above
+Each rule looks at energies that the register rules credited and lowers some of them. So the credit never lies above
 that of the register rules alone, which no fault raises above a clean series.
 
 A bound has one step of the register as slack. A register that creeps by a step an interval would have as many of them
@@ -19,6 +19,8 @@ from mrv.register_rules import RegisterSpec, Rule
 from mrv.registers import Intervals
 
 Mask = NDArray[np.bool_]
+# What comes after these is another level: registers before and after cannot be compared.
+_NEW_LEVELS = (Rule.RESET.code, Rule.ROLLOVER.code, Rule.STEP_ABOVE_MAXIMUM.code)
 
 
 def most_mwh(found: Intervals, sky: Sky, spec: RegisterSpec) -> NDArray[np.float64]:
@@ -27,22 +29,42 @@ def most_mwh(found: Intervals, sky: Sky, spec: RegisterSpec) -> NDArray[np.float
     return most
 
 
-def night_energy(found: Intervals, sky: Sky) -> Mask:
-    """Mark the intervals that lie within a night and have energy.
+def night_energy(found: Intervals, register_mwh: NDArray[np.int64], sky: Sky) -> NDArray[np.int64]:
+    """Tell how much of each interval's energy was counted within a night.
 
     Parameters
     ----------
     found
         Intervals of a register that counts what solar modules make.
+    register_mwh
+        Its readings as they were given to the register rules [mWh].
     sky
         The sky over its site.
 
     Returns
     -------
-    NDArray of bool
-        Shape (n,). An interval that reaches into twilight is not marked: the register may have counted there.
+    NDArray of int64
+        Energy [mWh], shape (n,), at most that of the interval. What lies between two readings of which one is in
+        twilight is not of the night: the register may have counted there.
+
+    Notes
+    -----
+    Where dips were set aside within an interval, and lie between the registers at its ends, they show when the register
+    rose: two jumps of 60 kWh at night, each more than the rating allows, made one interval of 20 hours that was not.
     """
-    return sky.within_night(found.t0_us, found.t1_us) & (found.energy_mwh > 0)
+    night = np.where(sky.within_night(found.t0_us, found.t1_us), found.energy_mwh, 0)
+    within = np.searchsorted(found.t_us, found.dropped_t_us, side="right") - 1
+    dips = (found.dropped_rule == Rule.DIP.code) & (within >= 0) & (within < len(night))
+    for at in np.unique(within[dips]).tolist():
+        inside = np.flatnonzero(dips & (within == at))
+        register = register_mwh[found.dropped_source[inside]]
+        low, high = found.register_mwh[at : at + 2].tolist()
+        fits = (register >= low) & (register <= high)
+        path = np.maximum.accumulate(np.concatenate(([low], register[fits], [high])))
+        t_us = np.concatenate((found.t_us[[at]], found.dropped_t_us[inside[fits]], found.t_us[[at + 1]]))
+        risen = np.diff(path)[sky.within_night(t_us[:-1], t_us[1:])].sum()
+        night[at] = min(int(found.energy_mwh[at]), int(risen))
+    return night
 
 
 def above_clear_sky(found: Intervals, most: NDArray[np.float64], spec: RegisterSpec) -> Mask:
@@ -77,15 +99,63 @@ def day_above_clear_sky(found: Intervals, most: NDArray[np.float64], spec: Regis
     return above
 
 
-def exclude(found: Intervals, sky: Sky, spec: RegisterSpec, time_zone: str) -> tuple[Intervals, dict[QualityRule, int]]:
+def shown_later(found: Intervals, register_mwh: NDArray[np.int64], spec: RegisterSpec) -> NDArray[np.int64]:
+    """Lower each energy to what the readings after it show of it.
+
+    Parameters
+    ----------
+    found
+        Intervals of a register.
+    register_mwh
+        Its readings as they were given to the register rules [mWh].
+    spec
+        The register.
+
+    Returns
+    -------
+    NDArray of int64
+        Energy of each interval [mWh], shape (n,), nowhere more than before.
+
+    Notes
+    -----
+    A reading a little too high at dusk makes dips of all readings until the sun makes good for it next morning. Over
+    both days nothing is wrong; but a period that ends at midnight would be credited the excess. So the readings that
+    were set aside as dips count as evidence, where they fit what was there in the `confirm_for` before them; deeper
+    ones, such as averages with zeros, contradict nothing.
+    """
+    energy = found.energy_mwh.copy()
+    dips = np.flatnonzero(found.dropped_rule == Rule.DIP.code)
+    if len(dips) == 0 or len(energy) == 0:
+        return energy
+    lowest = found.register_mwh.copy()
+    breaks = np.flatnonzero(np.isin(found.rule, _NEW_LEVELS)) + 1
+    for dip in dips.tolist():
+        t_us, register = int(found.dropped_t_us[dip]), int(register_mwh[found.dropped_source[dip]])
+        end = int(np.searchsorted(found.t_us, t_us))
+        start = int(np.searchsorted(found.t_us, t_us - spec.confirm_us))
+        segment = int(np.searchsorted(breaks, end, side="left"))
+        start = max(start, int(breaks[segment - 1]) if segment else 0)
+        if start < end and found.register_mwh[start] <= register:
+            lowest[start:end] = np.minimum(lowest[start:end], register)
+    shown = np.maximum(lowest[1:] - found.register_mwh[:-1], 0)
+    lowered = lowest[1:] < found.register_mwh[1:]
+    energy[lowered] = np.minimum(energy[lowered], shown[lowered])
+    return energy
+
+
+def exclude(
+    found: Intervals, register_mwh: NDArray[np.int64], sky: Sky | None, spec: RegisterSpec, time_zone: str
+) -> tuple[Intervals, dict[QualityRule, int]]:
     """Take out of the credit what cannot be.
 
     Parameters
     ----------
     found
-        Intervals of a register that counts what solar modules make; never one that is subtracted from the credit.
+        Intervals of a register that counts towards the credit; never one that is subtracted from it.
+    register_mwh
+        Its readings as they were given to the register rules [mWh].
     sky
-        The sky over its site, at least from its first to its last reading.
+        The sky over its site, at least from its first to its last reading; None where it does not bound the register.
     spec
         The register.
     time_zone
@@ -94,22 +164,25 @@ def exclude(found: Intervals, sky: Sky, spec: RegisterSpec, time_zone: str) -> t
     Returns
     -------
     Intervals
-        The same, with energy 0 and the rule's code where energy was taken out.
+        The same, with the rule's code where energy was taken out.
     dict
         What each rule took out [mWh].
     """
-    most = most_mwh(found, sky, spec)
     energy, rule = found.energy_mwh.copy(), found.rule.copy()
     taken: dict[QualityRule, int] = {}
-    judged = found
-    for decided in EXCLUSION_CODES:
-        if decided is QualityRule.NIGHT_ENERGY:
-            marked = night_energy(judged, sky)
-        elif decided is QualityRule.ABOVE_CLEAR_SKY:
-            marked = above_clear_sky(judged, most, spec)
-        else:
-            marked = day_above_clear_sky(judged, most, spec, time_zone)
-        taken[decided] = int(energy[marked].sum())
-        energy[marked], rule[marked] = 0, EXCLUSION_CODES[decided]
-        judged = replace(found, energy_mwh=energy.copy(), rule=rule.copy())
+
+    def take(decided: QualityRule, left: NDArray[np.int64]) -> Intervals:
+        marked = left < energy
+        taken[decided] = int((energy - left).sum())
+        energy[:], rule[marked] = left, EXCLUSION_CODES[decided]
+        return replace(found, energy_mwh=energy.copy(), rule=rule.copy())
+
+    judged = take(QualityRule.CONTRADICTED_RISE, shown_later(found, register_mwh, spec))
+    if sky is None:
+        return judged, taken
+    most = most_mwh(found, sky, spec)
+    judged = take(QualityRule.NIGHT_ENERGY, energy - night_energy(judged, register_mwh, sky))
+    judged = take(QualityRule.ABOVE_CLEAR_SKY, np.where(above_clear_sky(judged, most, spec), 0, energy))
+    above = day_above_clear_sky(judged, most, spec, time_zone)
+    judged = take(QualityRule.DAY_ABOVE_CLEAR_SKY, np.where(above, 0, energy))
     return judged, taken

@@ -19,6 +19,7 @@ from mrv.registers import Intervals
 
 NO_COORDINATES = "no coordinates"
 NOT_SOLAR = "the register does not count what solar modules alone make"
+SUBTRACTED = "what it counts is subtracted from the credit"
 NO_POWER = "no reading has a power"
 NO_RECEIPTS = "it was not given how readings were received"
 NO_DELIVERIES = "it was not given how messages were received"
@@ -33,7 +34,9 @@ class Place:
     latitude: float | None
     longitude: float | None
     solar: bool
-    """Whether it counts what solar modules make, towards the credit: only then energy may be taken out of it."""
+    """Whether it counts what solar modules alone make, towards the credit, so that the sky bounds it."""
+    counts: bool = True
+    """Whether it counts towards the credit; energy taken out of one that is subtracted would raise it."""
 
     @property
     def rated_w(self) -> float:
@@ -74,6 +77,7 @@ def judge(
     last: date,
     *,
     t_us: NDArray[np.int64],
+    register_mwh: NDArray[np.int64],
     power_w: NDArray[np.float64] | None,
     received: Receipts | None,
 ) -> Verdict:
@@ -87,8 +91,8 @@ def judge(
         The device and its site.
     first, last
         The days that are told about, both included; readings around them are context.
-    t_us, power_w
-        Its readings: instants [µs UTC] and power [W], shape (n,); None where no reading has a power.
+    t_us, register_mwh, power_w
+        Its readings: instants [µs UTC], registers [mWh] and power [W], shape (n,); None where no reading has a power.
     received
         How they were received; None where that is not known.
     """
@@ -103,7 +107,11 @@ def judge(
     sky = place.sky(ends) if place.solar else None
     if not place.solar or not place.has_coordinates:
         not_checked.update(dict.fromkeys(rules.NEEDS_SKY, NO_COORDINATES if place.solar else NOT_SOLAR))
-    credited, taken = (found, {}) if sky is None else exclude(found, sky, place.spec, place.time_zone)
+    if place.counts:
+        credited, taken = exclude(found, register_mwh, sky, place.spec, place.time_zone)
+    else:
+        credited, taken = found, {}
+        not_checked[QualityRule.CONTRADICTED_RISE] = SUBTRACTED
 
     marked: dict[QualityRule, NDArray[np.int64]] = {}
     _count_power(marked, place, sky, edges, t_us, power_w)

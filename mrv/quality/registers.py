@@ -11,6 +11,7 @@ from mrv.basis import Credited, registers_of
 from mrv.catalogue import find
 from mrv.energy import EnergyDay
 from mrv.errors import CatalogueError
+from mrv.formulas.counted import SUBTRACTED as COUNTED_AGAINST
 from mrv.inputs import Series
 from mrv.quality.judge import Place, Verdict, judge
 from mrv.register_rules import MWH_PER_WH
@@ -48,6 +49,7 @@ def hold(credited: Credited, series: Series, found: Intervals, first: date, last
         latitude=None if site.latitude is None else float(site.latitude),
         longitude=None if site.longitude is None else float(site.longitude),
         solar=solar and credited.meter is None,
+        counts=credited.quantity not in COUNTED_AGAINST,
     )
     return judge(
         found,
@@ -55,6 +57,7 @@ def hold(credited: Credited, series: Series, found: Intervals, first: date, last
         first,
         last,
         t_us=series.t_us,
+        register_mwh=series.register_mwh,
         # A meter's power is the sum of what its registers count: it says nothing about one that counts beside another.
         power_w=series.power_or_none if credited.meter is None else None,
         received=series.receipts,
