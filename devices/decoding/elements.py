@@ -51,7 +51,7 @@ NOTES: Mapping[Note, str] = {
     Note.QUALITY: "the device itself marks the values as not good",
     Note.OTHER: "a kind of message that holds no readings",
     Note.NO_FIELD: "no field of it is mapped to a point",
-    Note.ZERO: "a lifetime register of 0 is no reading",
+    Note.ZERO: "0 that means nothing: of a lifetime register, or of a field by the profile",
     Note.MISSING: "the family's sign for a missing value",
     Note.NEGATIVE: "a lifetime register is never negative",
     Note.OUT_OF_RANGE: "beyond what the register, or the field by the profile, can be",

@@ -347,6 +347,8 @@ def test_the_primary_host_says_that_it_is_there_and_that_it_is_gone(world):
             process.wait()
             # The will has the time of its birth.
             assert state(states.get(timeout=10)) == (False, born)
+            with hearing(world.url, topic) as late:
+                assert state(late.get(timeout=10)) == (False, born)
             process.start()
             online, again = state(states.get(timeout=10))
             assert online
