@@ -185,7 +185,7 @@ def test_without_readings_at_night_its_production_cannot_be_told() -> None:
     r = series.r.copy()
     r[dark[len(dark) // 2] :] += 1_000_000
     kept = np.ones(len(r), dtype=bool)
-    kept[dark[0] - 3 : dark[-1] + 4] = False
+    kept[dark[0] - 7 : dark[-1] + 8] = False
     there = Series(series.t, r, series.power, series.spec, series.days)
     hidden = Series(series.t[kept], r[kept], series.power[kept], series.spec, series.days)
     assert credited(there) == credited(series)
