@@ -111,7 +111,7 @@ def plan(file: str, declared: ProjectDeclaration, before: ProjectDeclaration | N
     sites = comparison.merge("site", old_sites, new_sites)
     systems = comparison.merge("pv_system", old_systems, new_systems)
     new_devices = {
-        name: comparison.with_calibrations(name, old_devices.get(name), device) for name, device in new_devices.items()
+        name: comparison.with_evidence(name, old_devices.get(name), device) for name, device in new_devices.items()
     }
     devices = comparison.merge("device", old_devices, new_devices)
     invoices = tuple(comparison.merge("invoice", _invoices(before), _invoices(declared)))
@@ -168,7 +168,8 @@ class _Comparison:
                 merged[name] = was
         return merged.values()
 
-    def with_calibrations(self, name: str, was: Device | None, device: Device) -> Device:
+    def with_evidence(self, name: str, was: Device | None, device: Device) -> Device:
+        """Keep what speaks about a meter's errors, also where the file leaves it out."""
         if was is None:
             return device
         given: dict[object, Calibration] = {one.performed: one for one in device.calibrations}
@@ -176,8 +177,14 @@ class _Comparison:
             if calibration.performed not in given:
                 self.kept.append(f"calibration {name} {calibration.performed}")
                 given[calibration.performed] = calibration
-        calibrations = tuple(sorted(given.values(), key=lambda calibration: calibration.performed))
-        return device.model_copy(update={"calibrations": calibrations})
+        kept: dict[str, object] = {
+            "calibrations": tuple(sorted(given.values(), key=lambda calibration: calibration.performed))
+        }
+        # A meter whose error is no longer declared would be held to nothing.
+        if was.maximum_permissible_error_percent is not None and device.maximum_permissible_error_percent is None:
+            self.kept.append(f"maximum_permissible_error_percent {name}")
+            kept["maximum_permissible_error_percent"] = was.maximum_permissible_error_percent
+        return device.model_copy(update=kept)
 
     def compare(self, table: str, name: str, was: BaseModel | None, entry: BaseModel) -> None:
         if was is None:
