@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     health_port: int = Field(
         default=0, ge=0, le=65535, description="the port of these; 0: none. 9464 is the usual one of exporters"
     )
+    evidence_key_file: Path | None = Field(
+        default=None,
+        description="Ed25519 key (PEM) that signs seals and bundles, see `jcm-mrv evidence keys`; unset: beside the "
+        "local servers",
+    )
     schedule_interval_s: int = Field(default=60, ge=1, description="how often the schedule looks for work that is due")
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="log lines for people or for machines; auto: console on a terminal"

@@ -31,13 +31,16 @@ from mrv.evidence.merkle import Tree, prove
 from mrv.evidence.rows import READINGS_HEAD, Line, Used, UsedPart, proof_json
 from mrv.evidence.sealing import day_span
 from mrv.inputs import Series, StoredReadings
-from mrv.revisions import Revision, find_revision
+from mrv.quality.receipts import Deliveries
+from mrv.quality.rules import rule_set
+from mrv.revisions import Revision, differences, find_revision
 from mrv.store import snapshot
 from sql.named import load
 
 CLAIM_FORMAT = "jcm-mrv claim 1"
 DECLARATION, METHODOLOGY, RESULT = "declaration.json", "methodology.json", "result.json"
 DOCUMENTS = (DECLARATION, METHODOLOGY, RESULT)
+INPUTS = ("deliveries.json", "receipts.json", "registers.json")
 _QUERIES = load("evidence")
 _PAGE = 5000
 
@@ -156,6 +159,8 @@ class _Export:
         self._readings = StoredReadings(connection, revision.result.project, revision.received_until)
         self._needed = _Needed()
         self._registers: list[dict[str, Any]] = []
+        self._receipts: list[dict[str, list[int]] | None] = []
+        self._deliveries: dict[str, list[list[int]]] = {}
         self._parts: list[UsedPart] = []
         self._done = Exported(revision.result.er_tco2)
 
@@ -169,13 +174,18 @@ class _Export:
             received_until=revision.received_until,
             code_version=revision.result.code_version,
             progress=progress,
+            rules=rule_set(revision.result.rule_set),
+            read_deliveries=self._deliveries_of,
         ).result
-        if canonical_text(again.as_json()) != revision.result_text:
+        text = canonical_text(again.as_json())
+        for difference in differences(json.loads(revision.result_text or ""), json.loads(text)):
             raise RecomputeError(
-                f"revision {revision.number} of {again.project} does not recompute, so no bundle of it is made; "
-                "`jcm-mrv period show … --recompute` names what differs"
+                f"revision {revision.number} of {again.project} does not recompute, so no bundle of it is made: "
+                f"{difference}"
             )
         writer.add("registers.json", canonical_text(self._registers))
+        writer.add("receipts.json", canonical_text(self._receipts))
+        writer.add("deliveries.json", canonical_text(self._deliveries))
         history = self._history()
         self._sparkplug(history)
         if not self._redacted:
@@ -247,7 +257,18 @@ class _Export:
                 "closing": series.closing is not None,
             }
         )
+        received = series.receipts
+        self._receipts.append(
+            None
+            if received is None
+            else {"arrival_us": received.arrival_us.tolist(), "conflict_us": received.conflict_us.tolist()}
+        )
         return series
+
+    def _deliveries_of(self, site: str, start: datetime, end: datetime) -> Deliveries:
+        found = self._readings.deliveries(site, start, end)
+        self._deliveries[site] = [array.tolist() for array in found.arrays()]
+        return found
 
     def _add_parts(self, credited: Credited, span: dict[str, object]) -> None:
         for ts_us, message_us, message_id, name in self._stream("parts", span):
@@ -403,7 +424,7 @@ class _Export:
                 "inputs_digest": result.inputs_digest,
                 "result_sha256": text_digest(texts[RESULT]),
                 "documents": {name: public_digest(name, text, self._salt) for name, text in texts.items()},
-                "registers": self._writer.sha256("registers.json"),
+                "inputs": {name: self._writer.sha256(name) for name in INPUTS},
                 "er_tco2": result.er_tco2,
                 "vintages": {str(vintage.year): vintage.er_tco2 for vintage in result.vintages},
                 "key": key.public.id,

@@ -1,4 +1,4 @@
-"""Decoding a bundle's messages again: does a reading follow from the message that it names?
+"""Decoding a bundle's messages again, to see that a reading follows from the message that it names.
 
 Each reading is held against the declaration that was in force when it was stored, or the one before, which a collector
 may not have read anew yet.

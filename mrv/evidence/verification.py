@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices.points import POINTS
 from devices.topics import Topic
@@ -18,12 +19,14 @@ from mrv.evidence.archive import MANIFEST, SIGNATURE, Reader
 from mrv.evidence.canonical import Commitments, Seal, instant, label, message_leaf, utc_day
 from mrv.evidence.documents import public_digest, text_digest, without_commitments
 from mrv.evidence.errors import BundleError
-from mrv.evidence.export import CLAIM_FORMAT, DECLARATION, DOCUMENTS, METHODOLOGY, RESULT
+from mrv.evidence.export import CLAIM_FORMAT, DECLARATION, DOCUMENTS, INPUTS, METHODOLOGY, RESULT
 from mrv.evidence.keys import VerifyKey
 from mrv.evidence.merkle import ProofError, proven_root
 from mrv.evidence.redecoding import Decoder
 from mrv.evidence.rows import READINGS_HEAD, Line, Used, UsedPart, proof_from
 from mrv.inputs import Series
+from mrv.quality.receipts import Deliveries, Receipts
+from mrv.quality.rules import REGISTER_ONLY, rule_set
 from mrv.register_rules import to_mwh
 from mrv.revisions import differences
 
@@ -99,6 +102,8 @@ class _Check:
         self._verified = Verified()
         self._seals: dict[tuple[str, date], Seal] = {}
         self._registers: list[_Register] = []
+        self._receipts: list[dict[str, list[int]] | None] = []
+        self._deliveries: dict[str, list[list[int]]] = {}
         self._by_message: dict[tuple[int, int], list[tuple[_Register, Used]]] = {}
 
     def run(self) -> Verified:
@@ -193,10 +198,13 @@ class _Check:
             self._verified.seals += 1
 
     def _read_registers(self, claim: dict[str, Any]) -> None:
-        text = self._reader.text("registers.json")
-        if text_digest(text) != claim["registers"]:
-            raise BundleError("registers.json does not belong to claim.json")
-        for entry in json.loads(text):
+        inputs = {name: self._reader.text(name) for name in INPUTS}
+        for name, text in inputs.items():
+            if text_digest(text) != claim["inputs"][name]:
+                raise BundleError(f"{name} is not the one that claim.json was signed for")
+        self._receipts = json.loads(inputs["receipts.json"])
+        self._deliveries = json.loads(inputs["deliveries.json"])
+        for entry in json.loads(inputs["registers.json"]):
             name = entry["file"]
             if self._reader.members[name]["sha256"] != entry["sha256"]:
                 raise BundleError(f"{name} is not the one that registers.json names")
@@ -332,22 +340,32 @@ class _Check:
         declaration = texts[DECLARATION]
         if redacted:
             declaration = canonical_text(without_commitments(json.loads(declaration)))
-        waiting = iter(self._registers)
+        waiting = iter(zip(self._registers, self._receipts, strict=True))
 
         def read(credited: Credited, _start: datetime, _end: datetime) -> Series:
-            register = next(waiting, None)
+            register, received = next(waiting, (None, None))
             named = (credited.system.id, credited.site.id, credited.device.id, credited.point)
             if register is None or tuple(register.entry[key] for key in ("system", "site", "device", "point")) != named:
                 raise BundleError(f"registers.json has no readings of {credited.label} ({credited.point}) in its place")
             return Series(
-                t_us=np.array([used.ts_us for used in register.used], np.int64),
+                t_us=_int64([used.ts_us for used in register.used]),
                 register_mwh=to_mwh(np.array([used.register_wh for used in register.used], np.float64)),
                 power_w=np.array(
                     [np.nan if used.power_w is None else used.power_w for used in register.used], np.float64
                 ),
                 opening=credited.opening if register.entry["opening"] else None,
                 closing=credited.closing if register.entry["closing"] else None,
+                receipts=None
+                if received is None
+                else Receipts(
+                    _int64([used.received_us for used in register.used]),
+                    _int64(received["arrival_us"]),
+                    _int64(received["conflict_us"]),
+                ),
             )
+
+        def deliveries(site: str, _start: datetime, _end: datetime) -> Deliveries:
+            return Deliveries(*map(_int64, self._deliveries[site]))
 
         try:
             computed = compute(
@@ -358,6 +376,8 @@ class _Check:
                 revision=claim["revision"],
                 received_until=instant(claim["received_until_us"]),
                 code_version=stated["code_version"],
+                rules=rule_set(stated["quality"].get("rule_set", REGISTER_ONLY.name)),
+                read_deliveries=deliveries,
             ).result
         except MrvError as error:
             if isinstance(error, BundleError):
@@ -377,11 +397,15 @@ class _Check:
 
 def _comparable(result: dict[str, Any]) -> dict[str, Any]:
     """Leave out what cannot be known where confidential values are withheld."""
-    kept = {key: value for key, value in result.items() if key not in {"inputs_digest"}}
+    kept = {key: value for key, value in result.items() if key != "inputs_digest"}
     for system in kept["systems"]:
         for device in system["devices"]:
             device.pop("serial_number", None)
     return kept
+
+
+def _int64(values: list[int]) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
 
 
 def _column(register: _Register) -> str:
