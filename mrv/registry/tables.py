@@ -24,6 +24,8 @@ _BOM = "\ufeff"
 _WIDTHS = (10, 46)
 _DAY = re.compile(r"(\d{2})/(\d{2})/(\d{4})")
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{3})?Z")
+# XlsxWriter escapes what looks like an escape, but not two of them that share an underscore.
+_TWO_ESCAPES = re.compile(r"_x[0-9A-Fa-f]{4}_x[0-9A-Fa-f]{4}_")
 _EXCEL_EPOCH = date(1899, 12, 30)
 
 
@@ -115,6 +117,11 @@ def as_xlsx(sheets: Sequence[Sheet], numbers: Mapping[str, frozenset[str]], *, c
         By title, the columns whose whole numbers are written as numbers; everything else is text.
     created
         The time that the workbook says it was made; given, so that the bytes depend on nothing else.
+
+    Raises
+    ------
+    RegistryError
+        A text is one that a workbook cannot keep.
     """
     from xlsxwriter import Workbook
 
@@ -143,6 +150,8 @@ def as_xlsx(sheets: Sequence[Sheet], numbers: Mapping[str, frozenset[str]], *, c
                     # A double holds 15 digits: a longer number stays text.
                     if label in numbers.get(sheet.title, ()) and re.fullmatch(r"0|[1-9][0-9]{0,14}", cell):
                         page.write_number(row, column, int(cell), number_format)
+                    elif _TWO_ESCAPES.search(cell):
+                        raise RegistryError(f"{sheet.title}: a workbook cannot keep {cell!r}; write CSV")
                     elif cell:
                         page.write_string(row, column, cell, text_format)
     return file.getvalue()

@@ -1,0 +1,151 @@
+"""The hand-over file: tonnes that must sum, blocks that must fit, and one line for each thing that does not."""
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrv.errors import RegistryError
+from mrv.registry.handover import Notification, against_computed, read, sums
+from tests.unit.registry_example import changed, handover
+
+
+def notification(verified, parts, last=date(2022, 12, 31)):
+    return Notification.model_validate(
+        {
+            "project": "P1", "from": date(2021, 1, 1), "to": last, "revision": 1, "decided": date(2025, 1, 1),
+            "verification_report": "r", "verification_body": "b", "verified_on": date(2025, 1, 1),
+            "verified": [{"vintage": year, "tco2": tco2} for year, tco2 in verified.items()],
+            "part": [dict(zip(("vintage", "side", "holder", "tco2"), part, strict=True)) for part in parts],
+        }
+    )  # fmt: skip
+
+
+def test_the_published_split_of_th014_sums():
+    parts = handover().notifications[0].parts
+    assert [(part.side, part.tco2) for part in parts] == [("JPN", 1009), ("THA", 1008)]
+
+
+def test_parts_that_do_not_sum_are_refused_with_the_numbers():
+    with pytest.raises(RegistryError) as refused:
+        handover(("tco2 = 1008", "tco2 = 1009"))
+    assert str(refused.value) == (
+        "handover.toml: TH014 2021-01-01 to 2021-12-31, vintage 2021: the parts sum to 2,018 tCO2 "
+        "(JPN Government of Japan 1,009, THA Example Co., Ltd. 1,009), and 2,017 tCO2 were verified: +1"
+    )
+
+
+@given(
+    tonnes=st.lists(st.tuples(st.sampled_from([2021, 2022]), st.integers(0, 10**6)), min_size=1, max_size=8),
+    error=st.integers(-3, 3),
+)
+def test_a_notification_holds_exactly_when_every_vintage_sums(tonnes, error):
+    verified = {year: sum(tco2 for of, tco2 in tonnes if of == year) for year in (2021, 2022)}
+    verified[2022] += error
+    if verified[2022] < 0:
+        return
+    parts = [(year, "JPN", f"holder {n}", tco2) for n, (year, tco2) in enumerate(tonnes)]
+    assert bool(list(sums(notification(verified, parts)))) == (error != 0)
+
+
+def test_tonnes_cannot_be_moved_from_one_vintage_to_another():
+    found = list(sums(notification({2021: 10, 2022: 10}, [(2021, "JPN", "a", 9), (2022, "JPN", "a", 11)])))
+    assert [line.rpartition(": ")[2] for line in found] == ["-1", "+1"]
+
+
+@pytest.mark.parametrize(
+    ("verified", "parts", "said"),
+    [
+        ({2021: 1}, [(2021, "JPN", "a", 1), (2022, "JPN", "a", 1)], "what was verified of 2022 is missing"),
+        ({2021: 1, 2022: 0}, [(2021, "JPN", "a", 0), (2021, "JPN", "a", 1)], "a (JPN) has 2 parts; give one"),
+        ({2021: 1, 2022: 1}, [(2021, "JPN", "a", 1)], "sum to 0 tCO2 (no part), and 1 tCO2 were verified: -1"),
+        ({2020: 0, 2021: 1, 2022: 0}, [(2021, "JPN", "a", 1)], "2020 is no calendar year of the period"),
+    ],
+)  # fmt: skip
+def test_every_vintage_of_the_period_is_accounted_for_once(verified, parts, said):
+    assert any(said in line for line in sums(notification(verified, parts)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("tco2 = 1009", "tco2 = 1009.5", "expected whole tonnes, 0 or more"),
+        ("tco2 = 1009", "tco2 = -1009", "expected whole tonnes, 0 or more"),
+        ("tco2 = 1009", 'tco2 = "1009"', "expected whole tonnes, 0 or more"),
+        ("last_unit = 6009", "last_unit = 6010", "block jpn-2021 has 1,009 ITMOs and 1,010 units"),
+        ("THA-1,009-2021", "THA-1,010-2021", "block jpn-2021 has 1,010 ITMOs and 1,009 units"),
+        ("THA-1,009-2021", "THA-1,009-21", "is no ITMO identifier"),
+        ("last_unit = 6009", "last_unit = 4999", "has 1,009 ITMOs and -1 units"),
+        ('block = "jpn-2021"\nat', 'block = "jpn"\nat', "action 1: there is no block jpn"),
+        ("year = 2025", "year = 2025\nfirst_id = 2\nlast_id = 1010", "2 to 1010 lies outside block jpn-2021, 1 to"),
+        ("year = 2025", "year = 2025\nfirst_id = 9\nlast_id = 8", "9 to 8 lies outside block"),
+        ("2025-11-11T12:00:00+09:00", "2025-11-11", "expected an instant"),
+        ("2025-11-11T12:00:00+09:00", "2025-11-11T12:00:00", "has no offset"),
+        ('side = "JPN"\nholder = "Government of Japan"\nunit', 'side = "JPN"\nholder = "A"\nunit', "is of A (JPN)"),
+        ("decided = ", "decide = ", 'unknown key'),
+        ("[submission]", "[submission", "this is not TOML"),
+        ("to = 2021-12-31", "to = 2020-12-31", "the first day lies after the last"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_on_one_line(before, after, said):
+    with pytest.raises(RegistryError) as refused:
+        read(changed((before, after)), "handover.toml")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith("handover.toml: ")
+
+
+def test_blocks_are_no_longer_than_the_part_they_were_issued_for():
+    more = changed(
+        (
+            "[[action]]",
+            """[[block]]
+id = "more"
+project = "TH014"
+vintage = 2021
+side = "JPN"
+holder = "Government of Japan"
+first_unit = 7000
+last_unit = 7000
+
+[[action]]""",
+        )
+    )
+    with pytest.raises(RegistryError, match=r"have 1,010 units, and 1,009 tCO2 were notified: \+1"):
+        read(more, "handover.toml")
+
+
+def test_two_notifications_cannot_share_a_day():
+    text = changed(
+        (
+            "[cad_trust]",
+            """[[notification]]
+project = "TH014"
+from = 2021-12-31
+to = 2022-12-31
+revision = 1
+decided = 2025-10-30
+verification_report = "r"
+verification_body = "b"
+verified_on = 2025-08-01
+verified = [{ vintage = 2021, tco2 = 0 }, { vintage = 2022, tco2 = 0 }]
+part = [{ vintage = 2021, side = "JPN", holder = "x", tco2 = 0 }]
+
+[cad_trust]""",
+        )
+    )
+    with pytest.raises(RegistryError, match="two notifications of TH014 share days: 2021-12-31 to 2021-12-31"):
+        read(text, "handover.toml")
+
+
+def test_no_more_is_verified_than_was_computed_and_less_is_said():
+    one = handover().notifications[0]
+    assert against_computed(one, {2021: 2017}) == []
+    assert against_computed(one, {2021: 2020}) == [
+        "TH014 2021-01-01 to 2021-12-31, vintage 2021: 2,017 tCO2 were verified; revision 1 has 2,020: -3"
+    ]
+    with pytest.raises(RegistryError, match=r"2,017 tCO2 were verified, and revision 1 has 2,016: \+1"):
+        against_computed(one, {2021: 2016})
+    with pytest.raises(RegistryError, match="revision 1 has 0"):
+        against_computed(one, {2022: 2017})
