@@ -1,6 +1,7 @@
 """`jcm-mrv device probe`: which families fit what comes on a topic, and what a declaration still lacks."""
 
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -241,9 +242,9 @@ def _declaration(fit: "Fit") -> list[str]:
         lines.append('register = { point = "TotWhExp", bits = 32 }  # check: the width of its lifetime register')
     if fit.names:
         guessed = guesses(fit.names)
-        lines.append("[device.fields]  # check every unit: no name tells it")
+        lines.append("[device.fields]  # check every unit: a name does not tell it surely")
         lines += [
-            f'{point} = {{ names = [{_toml(name)}], unit = "{_UNITS[point]}" }}' for point, name in guessed.items()
+            f'{point} = {{ names = [{_toml(name)}], unit = "{_unit(name, point)}" }}' for point, name in guessed.items()
         ]
         rest = [name for name in fit.names if name not in guessed.values()]
         if rest:
@@ -255,6 +256,14 @@ def _declaration(fit: "Fit") -> list[str]:
 
 def _counted(things: Collection[object], what: str) -> str:
     return f"{len(things):,} {what}{'s' * (len(things) != 1)}"
+
+
+def _unit(name: str, point: str) -> str:
+    """Guess a unit by the end of a field's name, else take the one that most loggers use."""
+    end = re.search(r"[_.\-\s]([kM]?Wh?)$", name, re.IGNORECASE)
+    written = {unit.lower(): unit for unit in ("Wh", "kWh", "MWh", "W", "kW", "MW")}.get(end[1].lower() if end else "")
+    energy = point in {"TotWhExp", "DayWh"}
+    return written if written is not None and written.endswith("h") == energy else _UNITS[point]
 
 
 def _toml(text: str) -> str:
