@@ -45,7 +45,8 @@ def lines(found: RevisionDifference) -> Iterator[str]:
     yield from _block("late readings", [line for entry in found.late for line in _late(entry)])
     yield from _block("declaration", list(found.declarations))
     yield from _block("methodology", list(found.methodology))
-    yield from _block("register rules", [f"{entry.what[0]}: {_arrow(entry)}" for entry in found.rules])
+    yield from _block("rules", [f"{entry.what[0]}: {_arrow(entry)}" for entry in found.rules])
+    yield from _block("checks and notes", list(found.checks))
 
 
 def _late(entry: LateReadings) -> Iterator[str]:

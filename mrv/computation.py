@@ -89,16 +89,17 @@ class _Register:
 
 
 def device_days(
-    credited: Credited, read: Read, first: date, last: date, *, solar: bool = False
+    credited: Credited, read: Read, first: date, last: date, *, solar: bool = False, rules: RuleSet = CURRENT
 ) -> tuple[list[DeviceDay], Intervals]:
     """Compute the local days of one device from its readings, both included.
 
-    `solar` says whether its methodology credits what solar modules alone make.
+    `solar` says whether its methodology credits what solar modules alone make; `rules` are those of a frozen revision
+    where its days are asked for.
     """
     zone = credited.site.time_zone
     start, end = day_bounds(first, zone)[0], day_bounds(last, zone)[1]
     series = read(credited, start, end)
-    days, found, _ = _days(credited, series, first, last, CURRENT, solar=solar)
+    days, found, _ = _days(credited, series, first, last, rules, solar=solar)
     return days, found
 
 

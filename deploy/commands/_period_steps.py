@@ -23,7 +23,7 @@ def diff(
     """Show what changed between two revisions of a period.
 
     Tonnes, kilograms by system, watt-hours by device and day, the messages that brought late readings, what was
-    declared differently, and the register rules' counts.
+    declared differently, the rules' counts, and what else was found.
     """
     from deploy.difference_view import lines
     from mrv.verification.differences import difference

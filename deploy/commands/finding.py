@@ -31,7 +31,7 @@ def finding() -> None:
 @click.option("--system", metavar="ID", help="The PV system it is about.")
 @click.option("--device", metavar="SITE/DEVICE", help="The device it is about.")
 @click.option("--day", "on", type=day, metavar="DAY", help="The day it is about.")
-@click.option("--rule", metavar="ID", help="The register rule it is about, such as register.gap@1.")
+@click.option("--rule", metavar="ID", help="The rule it is about, such as register.gap@1.")
 @click.option("--message", "message_id", type=int, metavar="ID", help="The message it is about.")
 @author
 def raise_(

@@ -123,7 +123,8 @@ def check(connection: psycopg.Connection, revision: RevisionState) -> Attestatio
         raise SignatureError(f"the signature stored for {revision.name} was not made by {found.key.key_id} over it")
     said = statement.read(found.statement)
     statement.compare(found.statement, _written(connection, revision, said["open_far"]), revision.name)
-    if not found.key.valid_from <= found.signed.at < found.key.valid_until:
+    ends = min(filter(None, (found.key.valid_until, found.key.withdrawn_at)))
+    if not found.key.valid_from <= found.signed.at < ends:
         raise SignatureError(f"{revision.name} was attested while key {found.key.key_id} was not valid")
     return found
 

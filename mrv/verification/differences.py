@@ -17,6 +17,8 @@ from mrv.calendar import day_bounds
 from mrv.computation import device_days
 from mrv.errors import PeriodError
 from mrv.inputs import Series, StoredReadings
+from mrv.quality.registers import is_solar
+from mrv.quality.rules import rule_set
 from mrv.result import PeriodResult
 from mrv.revisions import Revision, differences, find_revision
 from mrv.store import snapshot
@@ -24,6 +26,8 @@ from sql.named import load
 
 _QUERIES = load("verification")
 _KG_PER_T = 1000
+_THREE_PLACES = Decimal("0.001")
+"""Exact for both: RE has 6 places of a tonne, a register 3 of a watt-hour."""
 MESSAGES_LISTED = 1000
 """Most messages of a device that are listed one by one; the count and the ends are of all."""
 
@@ -82,6 +86,8 @@ class RevisionDifference:
     declarations: tuple[str, ...]
     methodology: tuple[str, ...]
     rules: tuple[Changed, ...]
+    checks: tuple[str, ...]
+    """What else was found: the rule set, meters and invoices; notes that came or went."""
 
     @property
     def er_tco2(self) -> Changed:
@@ -91,7 +97,7 @@ class RevisionDifference:
     @property
     def kg(self) -> Decimal:
         """By how much RE of all systems changed [kg CO2]."""
-        return sum((changed.change for changed in self.systems), Decimal(0))
+        return sum((changed.change for changed in self.systems), Decimal("0.000"))
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; exact numbers are strings."""
@@ -185,6 +191,7 @@ def difference(
         declarations=tuple(_texts(earlier.basis.declarations_text, later.basis.declarations_text)),
         methodology=tuple(_texts(earlier.basis.methodology_text, later.basis.methodology_text)),
         rules=_changes(_rules(one), _rules(other)),
+        checks=tuple(_checks(one, other)),
     )
 
 
@@ -200,11 +207,33 @@ def _vintages(result: PeriodResult) -> _Numbers:
 
 
 def _systems(result: PeriodResult) -> _Numbers:
-    return {(system.id, str(year.year)): year.re_tco2 * _KG_PER_T for system in result.systems for year in system.years}
+    return {
+        (system.id, str(year.year)): (year.re_tco2 * _KG_PER_T).quantize(_THREE_PLACES)
+        for system in result.systems
+        for year in system.years
+    }
 
 
 def _rules(result: PeriodResult) -> _Numbers:
     return {(rule,): Decimal(count) for rule, count in result.rules.items()}
+
+
+def _found(result: PeriodResult) -> dict[str, Any]:
+    return {
+        "rule_set": result.rule_set,
+        "meters": [entry.as_json() for entry in result.meters],
+        "invoices": [entry.as_json() for entry in result.invoices],
+    }
+
+
+def _checks(one: PeriodResult, other: PeriodResult) -> Iterator[str]:
+    yield from differences(_found(one), _found(other))
+    for note in one.notes:
+        if note not in other.notes:
+            yield f"no longer noted: {note}"
+    for note in other.notes:
+        if note not in one.notes:
+            yield f"newly noted: {note}"
 
 
 def _changes(before: _Numbers, after: _Numbers) -> tuple[Changed, ...]:
@@ -226,21 +255,20 @@ def _registers(revision: Revision) -> dict[tuple[str, str], Credited]:
 
 
 def _days(connection: psycopg.Connection, earlier: Revision, later: Revision) -> Iterator[Changed]:
-    """Compute the days of the registers whose readings or declaration differ, one register at a time."""
+    """Compute the days of the registers whose readings, declaration or rules differ, one register at a time."""
     result = later.result
     first, last = result.first_day, result.last_day
-    before, after = _registers(earlier), _registers(later)
-    reads = [
-        (registers, StoredReadings(connection, result.project, revision.received_until))
-        for registers, revision in ((before, earlier), (after, later))
-    ]
-    for key in sorted({*before, *after}):
-        credited = [registers.get(key) for registers, _ in reads]
-        series = [_series(readings, entry, first, last) for (_, readings), entry in zip(reads, credited, strict=True)]
-        if credited[0] == credited[1] and _same(*series):
+    both = (earlier, later)
+    registers = [_registers(revision) for revision in both]
+    readings = [StoredReadings(connection, result.project, revision.received_until) for revision in both]
+    same_rules = earlier.result.rule_set == result.rule_set
+    for key in sorted({*registers[0], *registers[1]}):
+        credited = [known.get(key) for known in registers]
+        series = [_series(read, entry, first, last) for read, entry in zip(readings, credited, strict=True)]
+        if same_rules and credited[0] == credited[1] and _same(*series):
             continue
-        energies = [_energies(entry, found, first, last) for entry, found in zip(credited, series, strict=True)]
-        for changed in _changes(*energies):
+        before, after = (_energies(*each) for each in zip(both, credited, series, strict=True))
+        for changed in _changes(before, after):
             yield Changed((*key, *changed.what), changed.before, changed.after)
 
 
@@ -259,11 +287,16 @@ def _same(one: Series, other: Series) -> bool:
     )
 
 
-def _energies(credited: Credited | None, series: Series, first: date, last: date) -> _Numbers:
+def _energies(revision: Revision, credited: Credited | None, series: Series) -> _Numbers:
     if credited is None:
         return {}
-    found, _ = device_days(credited, lambda *_: series, first, last)
-    return {(day.energy.day.isoformat(),): day.energy.within_wh + day.energy.carried_wh for day in found}
+    result, solar = revision.result, is_solar(revision.basis.methodology, revision.basis.version)
+    days = result.first_day, result.last_day
+    found, _ = device_days(credited, lambda *_: series, *days, solar=solar, rules=rule_set(result.rule_set))
+    return {
+        (day.energy.day.isoformat(),): (day.energy.within_wh + day.energy.carried_wh).quantize(_THREE_PLACES)
+        for day in found
+    }
 
 
 def _late(connection: psycopg.Connection, earlier: Revision, later: Revision) -> Iterator[LateReadings]:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import psycopg
 from psycopg.types.json import Jsonb
 
-from mrv.register_rules import Rule
 from mrv.revisions import find_revision
 from mrv.verification.errors import VerificationError
 from mrv.verification.steps import Author, RevisionState, Signed, refusals
@@ -21,6 +20,7 @@ from sql.named import load
 
 _QUERIES = load("verification")
 _LABEL = re.compile(r"(CAR|CL|FAR)-([1-9]\d{0,8})", re.IGNORECASE)
+_ABOUT = ("system", "device", "day", "rule", "message_id")
 
 Kind = Literal["CAR", "CL", "FAR"]
 
@@ -205,7 +205,7 @@ def _finding(row: tuple[Any, ...]) -> Finding:
         kind=kind,
         state=state,
         text=text,
-        about=about,
+        about={name: about[name] for name in _ABOUT if name in about},
         signed=Signed(*signed),
         responses=tuple(_remark(content) for content in responses),
         closing=None if closing is None else _remark(closing),
@@ -218,7 +218,8 @@ def _remark(content: Mapping[str, Any]) -> Remark:
 
 
 def _check_about(connection: psycopg.Connection, revision: RevisionState, about: About) -> None:
-    declaration = find_revision(connection, revision.project, *revision.days, revision.revision).basis.declaration
+    stored = find_revision(connection, revision.project, *revision.days, revision.revision)
+    declaration = stored.basis.declaration
     systems = [system.id for system in declaration.pv_systems]
     if about.system is not None and about.system not in systems:
         raise VerificationError(f"{revision.name} has no system {about.system}; it has {', '.join(systems)}")
@@ -227,7 +228,7 @@ def _check_about(connection: psycopg.Connection, revision: RevisionState, about:
         raise VerificationError(f"{revision.name} has no device {about.device}; name it as SITE/DEVICE")
     if about.day is not None and not revision.first_day <= about.day <= revision.last_day:
         raise VerificationError(f"{about.day} is not a day of {revision.name}")
-    if about.rule is not None and about.rule not in {rule.id for rule in Rule}:
+    if about.rule is not None and about.rule not in stored.result.rules:
         raise VerificationError(f"there is no rule {about.rule}; `jcm-mrv period show` lists those that decided")
     if about.message_id is not None:
         row = connection.execute(_QUERIES["message_exists"], {"message": about.message_id}).fetchone()

@@ -63,3 +63,39 @@ def test_a_finished_revision_cannot_be_changed_by_the_owner(shared_database: str
         for statement in ("update period_revision set result = '{1}'", "delete from period_revision"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="frozen"):
                 connection.execute(statement)
+
+
+STEPS_OF = {
+    Role.VERIFIER: {"finding", "finding_closing", "attestation"},
+    Role.PARTICIPANT: {"submission", "finding_response", "notification"},
+}
+STEPS = set.union(*STEPS_OF.values())
+
+
+@pytest.mark.parametrize("role", [Role.COLLECTOR, Role.MRV, Role.READER, Role.VERIFIER, Role.PARTICIPANT])
+@pytest.mark.parametrize("table", sorted(STEPS | {"verifier_key", "verifier_key_withdrawal"}))
+def test_each_side_of_a_verification_takes_its_own_steps_only(shared_database: str, role: Role, table: str) -> None:
+    with connect(shared_database, role) as connection:
+        may = table in STEPS_OF.get(role, set())
+        granted = connection.execute("select has_table_privilege(%s, 'insert')", [table]).fetchone()
+        assert granted == (may,)
+        if not may:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"insert into {table} default values")
+        for change in (f"update {table} set person = 'x'", f"delete from {table}", f"truncate {table}"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(change)
+
+
+@pytest.mark.parametrize("role", list(STEPS_OF))
+def test_who_verifies_and_who_is_verified_write_nothing_else(shared_database: str, role: Role) -> None:
+    with connect(shared_database, role) as connection:
+        rows = connection.execute(
+            "select relname, has_table_privilege(oid, 'insert'), has_table_privilege(oid, 'update')"
+            " or has_table_privilege(oid, 'delete') or has_table_privilege(oid, 'truncate'),"
+            " has_table_privilege(oid, 'select') from pg_class"
+            " where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'p')"
+        ).fetchall()
+    assert {name for name, insert, _, _ in rows if insert} == STEPS_OF[role]
+    assert [name for name, _, change, _ in rows if change] == []
+    assert [name for name, _, _, read in rows if not read] == []
