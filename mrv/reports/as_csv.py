@@ -6,8 +6,8 @@ Columns, always all of them and in this order (an empty cell: does not apply; wh
 project                 the project's reference number
 period_from, period_to  first and last day of the monitoring period, ISO 8601, both included
 revision                0 for a draft
-level                   what the row is about: project, vintage, system, system_year, device
-system, site, device    ids, from the level system downwards
+level                   what the row is about: project, vintage, system, system_year, device, meter, invoice
+system, site, device    ids, from the level system downwards; for an invoice, device is its number
 year                    calendar year (vintage and system_year)
 parameter               ER_p, RE_p, PE_p, EG_p, EG_i,p, EF_RE,i, RE_i, capacity, energy, coverage, a quality
                         rule's id (the value is how often it fired), or a property such as serial_number
@@ -35,7 +35,6 @@ COLUMNS = (
     "parameter", "value", "unit", "source",
 )  # fmt: skip
 _FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r\n")
-_MONITORED = "monitored, Option C"
 _DECLARED = "declared"
 _VALUE = 6
 
@@ -59,15 +58,16 @@ def _facts(result: PeriodResult, particulars: Particulars) -> Iterator[Fact]:
     yield from _of_project(result, particulars)
     for vintage in result.vintages:
         for parameter, value, unit, source in (
-            ("EG_p", vintage.eg_mwh, "MWh/p", _MONITORED),
+            ("EG_p", vintage.eg_mwh, "MWh/p", "sum of EG_i,p"),
             ("RE_p", vintage.re_tco2, "tCO2/p", "sum of RE_i"),
             ("PE_p", vintage.pe_tco2, "tCO2/p", "methodology"),
             ("ER_p", vintage.er_tco2, "tCO2/p", "RE_p - PE_p, rounded down to whole tonnes"),
         ):
             yield "vintage", "", "", "", vintage.year, parameter, value, unit, source
     for system in result.systems:
-        yield from _of_system(system)
+        yield from _of_system(system, particulars)
         yield from _of_devices(system, particulars)
+    yield from _of_meters(result)
 
 
 def _of_project(result: PeriodResult, particulars: Particulars) -> Iterator[Fact]:
@@ -92,18 +92,19 @@ def _of_project(result: PeriodResult, particulars: Particulars) -> Iterator[Fact
         yield fact("note", note, "", "computed")
 
 
-def _of_system(system: SystemResult) -> Iterator[Fact]:
+def _of_system(system: SystemResult, particulars: Particulars) -> Iterator[Fact]:
     ids: tuple[str, str, str, str, int | None] = ("system", system.id, system.site, "", None)
     factor = system.factor
     source = factor.source if factor.confirmed else f"{factor.source} (unconfirmed default)"
     yield *ids, "capacity", system.capacity_kw, "kW", _DECLARED
     yield *ids, "connection", system.connection, "", _DECLARED
     yield *ids, "EF_RE,i", factor.value, "tCO2/MWh", source
-    yield *ids, "EG_i,p", system.eg_mwh, "MWh/p", _MONITORED
+    monitored = f"monitored, Option {particulars.option(system.id)}"
+    yield *ids, "EG_i,p", system.eg_mwh, "MWh/p", monitored
     yield *ids, "RE_i", system.re_tco2, "tCO2/p", "sum over the calendar years"
     for year in system.years:
         ids = ("system_year", system.id, system.site, "", year.year)
-        yield *ids, "EG_i,p", year.eg_mwh, "MWh/p", _MONITORED
+        yield *ids, "EG_i,p", year.eg_mwh, "MWh/p", monitored
         yield *ids, "RE_i", year.re_tco2, "tCO2/p", "EG_i,p x EF_RE,i, rounded down to 6 places"
 
 
@@ -126,6 +127,31 @@ def _of_devices(system: SystemResult, particulars: Particulars) -> Iterator[Fact
             yield *ids, "calibration_error", calibration.error_percent, "%", _DECLARED
             yield *ids, "calibration_laboratory", calibration.laboratory, "", _DECLARED
             yield *ids, "calibration_certificate", calibration.certificate, "", _DECLARED
+
+
+def _of_meters(result: PeriodResult) -> Iterator[Fact]:
+    for meter in result.meters:
+        ids = ("meter", meter.system, meter.site, meter.id, None)
+        yield *ids, "counts_as", meter.quantity, "", "methodology"
+        yield *ids, "permissible_error", meter.error_percent, "%", meter.error_source
+        yield *ids, "metered", meter.metered_wh, "Wh", "monitored, difference of register readings"
+        yield *ids, "credited", meter.credited_wh, "Wh", "after calibration and invoices"
+        for span in meter.calibration:
+            days = f"{span.first_day} to {span.last_day}"
+            yield *ids, "calibration_state", span.state, "", days
+            yield *ids, "calibration_error_taken", span.error_percent, "%", days
+            yield *ids, "calibration_energy_taken", span.taken_wh, "Wh", days
+        for finding in meter.findings:
+            yield *ids, finding.rule, finding.message, "", wording.rule_reason(finding.rule)[0]
+    for invoice in result.invoices:
+        ids = ("invoice", invoice.system, "", invoice.number, None)
+        source = f"{invoice.issuer}, {invoice.first_day} to {invoice.last_day}, {invoice.quantity}"
+        yield *ids, "invoiced", invoice.invoiced_wh, "Wh", source
+        yield *ids, "metered", invoice.metered_wh, "Wh", source
+        yield *ids, "difference", invoice.difference_percent, "%", source
+        yield *ids, "applied", invoice.applied_wh, "Wh", source
+        for finding in invoice.findings:
+            yield *ids, finding.rule, finding.message, "", wording.rule_reason(finding.rule)[0]
 
 
 def _cell(value: Decimal | int | str | None) -> str:

@@ -62,6 +62,8 @@ def render(result: PeriodResult, particulars: Particulars) -> bytes:
         _vintages(result),
         _systems(result, particulars),
         _devices(result, particulars),
+        _meters(result, particulars),
+        _invoices(result),
         _rules(result),
         _provenance(result, particulars),
         "</main>\n</body>\n</html>\n",
@@ -117,7 +119,7 @@ def _systems(result: PeriodResult, particulars: Particulars) -> str:
              "Source of the factor")  # fmt: skip
     return _section(
         "PV systems",
-        "Monitored ex post (option C, continuously) and the factor fixed ex ante",
+        "Monitored ex post, continuously, and the factor fixed ex ante",
         _table_head(heads, numbers=range(3, 7)),
         rows,
     )
@@ -132,7 +134,8 @@ def _system_row(system: SystemResult, year: int, eg_mwh: Decimal, re_tco2: Decim
         f'<tr><th scope="row">{escape(system.id)}</th><td>{escape(site)}</td><td>{year}</td>'
         f"<td{_NUMBER}>{wording.number(system.capacity_kw)}</td><td{_NUMBER}>{eg_mwh:,f}</td>"
         f"<td{_NUMBER}>{system.factor.value:f}</td><td{_NUMBER}>{re_tco2:,f}</td>"
-        f"<td>{source}<br>{escape(wording.connection(system))}</td></tr>"
+        f"<td>{source}<br>{escape(wording.connection(system))}; "
+        f"monitoring option {particulars.option(system.id)}</td></tr>"
     )
 
 
@@ -153,6 +156,59 @@ def _devices(result: PeriodResult, particulars: Particulars) -> str:
     heads = ("Device", "System", "Kind", "Serial number", "Accuracy class", "Calibration", "Energy (Wh)", "Coverage",
              "Rules that fired")  # fmt: skip
     return _section("Credited devices", "Energy over the whole period", _table_head(heads, numbers=range(6, 8)), rows)
+
+
+def _meters(result: PeriodResult, particulars: Particulars) -> str:
+    if not result.meters:
+        return ""
+    rows = []
+    for meter in result.meters:
+        lines = [
+            f"{span.first_day} to {span.last_day}: {escape(_state(span.state))}"
+            + (f", {span.error_percent:f} % taken, {span.taken_wh:,f} Wh" if span.error_percent else "")
+            for span in meter.calibration
+        ]
+        error = "–" if meter.error_percent is None else f"{meter.error_percent:f} % ({escape(meter.error_source)})"
+        if "default" in meter.error_source:
+            error = f'<span class="mark">{error}</span>'
+        done = wording.all_calibrations(particulars.calibrations(meter.site, meter.id)) or "none declared"
+        found = "<br>".join(f"{escape(one.message)} <code>{escape(one.rule)}</code>" for one in meter.findings)
+        rows.append(
+            f'<tr><th scope="row" class="id">{escape(meter.id)}</th><td>{escape(meter.system)}</td>'
+            f"<td>{escape(meter.quantity)}</td><td>{escape(meter.serial_number or 'none')}</td>"
+            f"<td>{escape(meter.accuracy_class or 'none')}</td><td>{error}</td><td>{escape(done)}</td>"
+            f"<td>{'<br>'.join(lines) or 'not held to calibration'}</td>"
+            f"<td{_NUMBER}>{meter.metered_wh:,f}</td><td{_NUMBER}>{meter.taken_wh:,f}</td>"
+            f"<td{_NUMBER}>{meter.credited_wh:,f}</td><td>{found or 'nothing'}</td></tr>"
+        )
+    heads = ("Meter", "System", "Counts as", "Serial number", "Accuracy class", "Permissible error", "Calibrations",
+             "Days of the period", "Metered (Wh)", "Taken for delay (Wh)", "Credited (Wh)", "Found")  # fmt: skip
+    caption = "Calibration on every day of the period; its delay is taken against the credit, register by register"
+    return _section("Meters", caption, _table_head(heads, numbers=range(8, 11)), rows)
+
+
+def _state(state: str) -> str:
+    return "calibration valid" if state == "valid" else f"calibration {state}"
+
+
+def _invoices(result: PeriodResult) -> str:
+    if not result.invoices:
+        return ""
+    rows = []
+    for one in result.invoices:
+        metered = "not compared" if one.metered_wh is None else f"{one.metered_wh:,f}"
+        difference = "–" if one.difference_percent is None else f"{one.difference_percent:+f} %"
+        found = "<br>".join(f"{escape(each.message)} <code>{escape(each.rule)}</code>" for each in one.findings)
+        rows.append(
+            f'<tr><th scope="row">{escape(one.number)}</th><td>{escape(one.issuer)}</td><td>{escape(one.system)}</td>'
+            f"<td>{escape(one.quantity)}</td><td>{one.first_day} to {one.last_day}</td>"
+            f"<td{_NUMBER}>{one.invoiced_wh:,f}</td><td{_NUMBER}>{metered}</td><td{_NUMBER}>{difference}</td>"
+            f"<td{_NUMBER}>{one.applied_wh:,f}</td><td>{found or 'nothing'}</td></tr>"
+        )
+    heads = ("Invoice", "Issuer", "System", "Counts as", "Billing cycle", "Invoiced (Wh)", "Metered (Wh)", "Difference",
+             "Applied (Wh)", "Found")  # fmt: skip
+    caption = "Each held against what was metered on its own days"
+    return _section("Invoices", caption, _table_head(heads, numbers=range(5, 9)), rows)
 
 
 def _rules(result: PeriodResult) -> str:

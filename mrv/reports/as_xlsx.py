@@ -10,7 +10,7 @@ from decimal import Decimal
 from xlsxwriter import Workbook
 from xlsxwriter.worksheet import Worksheet
 
-from mrv.reports import wording
+from mrv.reports import meters_sheet, wording
 from mrv.reports.monitoring_report_sheet import INPUT, PROCESS, Plan, write_input, write_process
 from mrv.reports.monitoring_structure_sheet import NAME as STRUCTURE
 from mrv.reports.monitoring_structure_sheet import write_structure
@@ -64,6 +64,9 @@ def render(result: PeriodResult, particulars: Particulars) -> bytes:
         write_structure(sheets[2], formats, result, particulars, footer)
         _write_devices(sheets[3], formats, result, particulars, footer)
         _write_notes(sheets[4], formats, result, particulars, footer)
+        if result.meters or result.invoices:
+            meters = workbook.add_worksheet(meters_sheet.NAME)
+            meters_sheet.write_meters(meters, formats, result, particulars, footer)
     return file.getvalue()
 
 

@@ -31,6 +31,7 @@ from mrv.reports.sheet_formats import (
 )
 from mrv.result import PeriodResult, SystemResult
 
+SOURCES = {"B": "Commercial evidence (invoices), held against monitored data", "C": "Monitored data"}
 INPUT = "MRS(input)"
 PROCESS = "MRS(calc_process)"
 
@@ -153,6 +154,7 @@ def _table_1(sheet: Worksheet, formats: Formats, result: PeriodResult, particula
     for point, system in enumerate(result.systems, start=1):
         method = wording.measurement(system, particulars)
         comment = _coverage(system)
+        option = particulars.option(system.id)
         for year in system.years:
             row = plan.eg_input[system.id, year.year]
             vintage = wording.vintage_of(result, year.year)
@@ -161,7 +163,7 @@ def _table_1(sheet: Worksheet, formats: Formats, result: PeriodResult, particula
             )
             cells = {
                 0: wording.days(vintage.first_day, vintage.last_day), 1: f"({point})", 2: "EG_i,p", 3: description,
-                5: "MWh/p", 6: "Option C", 7: "Monitored data", 8: method, 9: "Continuously", 10: comment,
+                5: "MWh/p", 6: f"Option {option}", 7: SOURCES[option], 8: method, 9: "Continuously", 10: comment,
             }  # fmt: skip
             for column, text in cells.items():
                 write_text(sheet, row, column, column, text, formats.text if column in {3, 8, 10} else formats.centred)

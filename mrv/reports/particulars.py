@@ -19,6 +19,8 @@ class Particulars:
     """IANA time zones of the sites: a day of the period is the site's own."""
     devices: Mapping[tuple[str, str], Device]
     """By site and device id."""
+    by_invoice: frozenset[str] = frozenset()
+    """Systems whose monitoring plan has option B."""
 
     @classmethod
     def of(cls, declaration: ProjectDeclaration) -> "Particulars":
@@ -29,7 +31,16 @@ class Particulars:
             site_names={site.id: site.name for site in declaration.sites},
             time_zones=tuple(sorted({site.time_zone for site in declaration.sites})),
             devices={(device.site, device.id): device for device in declaration.devices},
+            by_invoice=frozenset(
+                system.id
+                for system in declaration.pv_systems
+                if system.monitoring_plan is not None and system.monitoring_plan.option == "B"
+            ),
         )
+
+    def option(self, row: str) -> str:
+        """Return the monitoring option of a row of the result, B or C; a row may be a category of a system's days."""
+        return "B" if row in self.by_invoice or row.partition(" [")[0] in self.by_invoice else "C"
 
     def accuracy_class(self, site: str, device: str) -> str | None:
         """Return a device's declared accuracy class, such as 0.5S."""

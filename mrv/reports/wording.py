@@ -141,6 +141,17 @@ def calibration(calibrations: Sequence[Calibration]) -> str:
     return f"calibrated {day(last.performed)}{by}, valid until {day(last.valid_until)}{certificate}"
 
 
+def all_calibrations(calibrations: Sequence[Calibration]) -> str:
+    """List every calibration of a meter with its validity, error, laboratory and certificate, the oldest first."""
+    said = []
+    for done in calibrations:
+        error = "" if done.error_percent is None else f", error {done.error_percent:f} %"
+        by = f", {done.laboratory}" if done.laboratory else ""
+        certificate = f", certificate {done.certificate}" if done.certificate else ", no certificate"
+        said.append(f"{day(done.performed)} valid until {day(done.valid_until)}{error}{by}{certificate}")
+    return "; ".join(said)
+
+
 def rule_reason(rule_id: str) -> tuple[str, str]:
     """Return a quality rule's effect and reason; empty for a rule that this version does not know."""
     return _REASONS.get(rule_id, ("", ""))
