@@ -21,6 +21,8 @@ from mrv.registers import Intervals
 Mask = NDArray[np.bool_]
 # What comes after these is another level: registers before and after cannot be compared.
 _NEW_LEVELS = (Rule.RESET.code, Rule.ROLLOVER.code, Rule.STEP_ABOVE_MAXIMUM.code)
+# Over a rollover what was too much before is too little after.
+_LOST_LEVELS = (Rule.RESET.code, Rule.STEP_ABOVE_MAXIMUM.code)
 
 
 def most_mwh(found: Intervals, sky: Sky, spec: RegisterSpec) -> NDArray[np.float64]:
@@ -121,9 +123,12 @@ def shown_later(found: Intervals, register_mwh: NDArray[np.int64], spec: Registe
     A reading a little too high at dusk makes dips of all readings until the sun makes good for it next morning. Over
     both days nothing is wrong; but a period that ends at midnight would be credited the excess. So the readings that
     were set aside as dips count as evidence, where they fit what was there in the `confirm_for` before them; deeper
-    ones, such as averages with zeros, contradict nothing.
+    ones, such as averages with zeros, contradict nothing. Before a reset or a jump nothing tells whether the last
+    readings were too high, so as many of them as would confirm a level are not credited.
     """
     energy = found.energy_mwh.copy()
+    for level in np.flatnonzero(np.isin(found.rule, _LOST_LEVELS)).tolist():
+        energy[max(level - spec.confirm_samples, 0) : level] = 0
     dips = np.flatnonzero(found.dropped_rule == Rule.DIP.code)
     if len(dips) == 0 or len(energy) == 0:
         return energy
@@ -177,7 +182,7 @@ def exclude(
         energy[:], rule[marked] = left, EXCLUSION_CODES[decided]
         return replace(found, energy_mwh=energy.copy(), rule=rule.copy())
 
-    judged = take(QualityRule.CONTRADICTED_RISE, shown_later(found, register_mwh, spec))
+    judged = take(QualityRule.UNCONFIRMED_RISE, shown_later(found, register_mwh, spec))
     if sky is None:
         return judged, taken
     most = most_mwh(found, sky, spec)

@@ -111,7 +111,7 @@ def judge(
         credited, taken = exclude(found, register_mwh, sky, place.spec, place.time_zone)
     else:
         credited, taken = found, {}
-        not_checked[QualityRule.CONTRADICTED_RISE] = SUBTRACTED
+        not_checked[QualityRule.UNCONFIRMED_RISE] = SUBTRACTED
 
     marked: dict[QualityRule, NDArray[np.int64]] = {}
     _count_power(marked, place, sky, edges, t_us, power_w)

@@ -114,9 +114,9 @@ class QualityRule(Enum):
         "power above a hundredth of the rating while the sun is 6 degrees and more below the horizon",
         "solar elevation by pvlib.solarposition",
     )  # fmt: skip
-    CONTRADICTED_RISE = (
-        "contradicted_rise", Kind.STATISTICS, Effect.EXCLUDES, "intervals",
-        "readings set aside as dips after it lie below the rise, yet fit what was before: what they show counts",
+    UNCONFIRMED_RISE = (
+        "unconfirmed_rise", Kind.STATISTICS, Effect.EXCLUDES, "intervals",
+        "readings after it do not show all of it, or the register is reset or jumps: what they show is credited",
         "own: whether a reading was too high or those after it too low, only later readings tell",
     )  # fmt: skip
     NIGHT_ENERGY = (
@@ -150,7 +150,7 @@ class QualityRule(Enum):
 
 
 EXCLUSION_CODES = {
-    QualityRule.CONTRADICTED_RISE: 27,
+    QualityRule.UNCONFIRMED_RISE: 27,
     QualityRule.NIGHT_ENERGY: 24,
     QualityRule.ABOVE_CLEAR_SKY: 25,
     QualityRule.DAY_ABOVE_CLEAR_SKY: 26,

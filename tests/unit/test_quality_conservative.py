@@ -220,7 +220,7 @@ def test_what_register_rules_alone_would_credit_too_much() -> None:
     assert credited(bad, sky=False) == credited(series) + 700
     found = intervals(bad.t, bad.r, bad.spec)
     judged, taken = exclude(found, bad.r, None, bad.spec, TZ)
-    assert taken == {QualityRule.CONTRADICTED_RISE: 700_000}
+    assert taken == {QualityRule.UNCONFIRMED_RISE: 700_000}
     assert period_energy(daily(judged, TZ, FIRST, end), FIRST, end) == credited(series)
 
 
