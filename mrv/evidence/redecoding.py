@@ -113,9 +113,9 @@ class Decoder:
         return _Held(entry["applied_us"], frozenset(natives), Routes(bounds))
 
     def _in_force(self, at_us: int) -> list[_Held]:
-        """Give what was declared at an instant, and before that; of a reading before all declarations, the first."""
+        """Give what was declared at an instant, and before that; all, where none was declared yet."""
         known = [held for held in self._held if held.applied_us <= at_us]
-        return known[:-3:-1] or self._held[:1]
+        return known[:-3:-1] or self._held[::-1]
 
     def is_part(self, message: Message) -> bool:
         """Say whether a joined reading was made of a message, and keep what it said."""
