@@ -9,9 +9,11 @@ import click
 from deploy.commands.report import day
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
-    from mrv.registry.handover import Handover, Notification
+    import psycopg
+
+    from mrv.registry.handover import Handover, Notification, Part
 
 _DECLARED = click.option(
     "--declared",
@@ -54,8 +56,7 @@ def aef(projects: tuple[str, ...], *, year: int, declared: Path, out: Path) -> N
     as_workbook = _ending(out, (".xlsx", ".csv")) == ".xlsx"
     check_writable(out)
     handover = _read(declared)
-    notifications = [one for project in projects for one in handover.of_project(project)]
-    kinds = _check_computed(notifications)
+    handover, kinds = _settled(handover, projects)
     report = tables.build(handover, projects, year, kinds)
     write_whole(out, tables.write(report, as_workbook=as_workbook))
     counts = ", ".join(f"{len(sheet.rows)} {sheet.title}" for sheet in tables.sheets_of(report))
@@ -81,8 +82,9 @@ def cadtrust(project: str, first: date, last: date, *, declared: Path, out: Path
     as_json = _ending(out, (".json", ".csv")) == ".json"
     check_writable(out)
     handover = _read(declared)
+    cad_trust.find(handover, project, first, last)
+    handover, _ = _settled(handover, [project], (first, last))
     records = cad_trust.build(handover, project, first, last)
-    _check_computed(one for one in handover.of_project(project) if (one.first_day, one.last_day) == (first, last))
     write_whole(out, cad_trust.as_json(records) if as_json else cad_trust.write_csv(records))
     click.echo(f"{out}: {len(records.issuances)} issuances, {len(records.units)} units")
 
@@ -136,7 +138,7 @@ def _bytes(path: Path) -> bytes:
 
 def _read(path: Path) -> "Handover":
     from mrv.errors import RegistryError
-    from mrv.registry.handover import read
+    from mrv.registry.handover_file import read
 
     try:
         text = _bytes(path).decode("utf-8-sig")
@@ -145,25 +147,57 @@ def _read(path: Path) -> "Handover":
     return read(text, str(path))
 
 
-def _check_computed(notifications: "Iterable[Notification]") -> "Mapping[str, str]":
-    """Hold what was verified against the frozen revisions; return each project's kind of methodology."""
+def _settled(
+    handover: "Handover", projects: "Collection[str]", period: tuple[date, date] | None = None
+) -> "tuple[Handover, Mapping[str, str]]":
+    """Hold a hand-over file against the database; return it complete, with each project's kind of methodology."""
     from deploy.servers import endpoints
     from mrv.catalogue import all_methodologies
-    from mrv.registry.handover import against_computed
+    from mrv.registry.handover_file import against_computed, completed
     from mrv.revisions import find_revision
     from sql.connection import Role, connect
     from sql.connection import reported as database_errors_reported
     from sql.migrator import check as check_schema
 
-    kinds = {}
+    chosen = [
+        one
+        for project in dict.fromkeys(projects)
+        for one in handover.of_project(project)
+        if period is None or (one.first_day, one.last_day) == period
+    ]
+    kinds, notified = {}, {}
     url = endpoints().database_url
-    with database_errors_reported(), connect(url, Role.MRV, application="jcm-mrv registry") as store:
+    with database_errors_reported(), connect(url, Role.READER, application="jcm-mrv registry") as store:
         check_schema(store)
-        for one in notifications:
+        for one in chosen:
             result = find_revision(store, one.project, one.first_day, one.last_day, one.revision).result
+            parts = _notified(store, one, result.host_country)
+            if parts is not None:
+                notified[one.project, one.first_day, one.last_day, one.revision] = parts
             for note in against_computed(one, {vintage.year: vintage.er_tco2 for vintage in result.vintages}):
                 click.echo(note, err=True)
             known = all_methodologies().get((result.methodology, result.methodology_version))
             if known is not None:
                 kinds[one.project] = known.kind
-    return kinds
+    # What was not chosen is left out: it was not looked up.
+    return completed(handover.only(chosen), notified), kinds
+
+
+def _notified(store: "psycopg.Connection", one: "Notification", host: str) -> "tuple[Part, ...] | None":
+    """Return what was notified of a revision, its attestation checked again; None, and said so, where nothing was."""
+    from mrv.registry.handover import Part
+    from mrv.verification import attestation
+    from mrv.verification.notification import notification_of
+    from mrv.verification.steps import state_of
+
+    state = state_of(store, one.project, one.first_day, one.last_day, one.revision)
+    if state.is_verified:
+        attestation.check(store, state)
+    if state.state != "notified":
+        click.echo(f"{state.name} is {state.state}, not notified here: its parts are the hand-over file's", err=True)
+        return None
+    sides = {"host": host, "japan": "JPN"}
+    return tuple(
+        Part(vintage=share.vintage, side=sides[share.side], holder=share.holder, tco2=share.tco2)
+        for share in notification_of(store, state).shares
+    )

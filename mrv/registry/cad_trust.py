@@ -50,6 +50,22 @@ def stable_id(*name: str | int) -> UUID:
     return uuid5(NAMESPACE, json.dumps(name, ensure_ascii=False, separators=(",", ":")))
 
 
+def find(handover: Handover, project: str, first: date, last: date) -> Notification:
+    """Find the notification of a period.
+
+    Raises
+    ------
+    RegistryError
+        The file has none.
+    """
+    known = handover.of_project(project)
+    for one in known:
+        if (one.first_day, one.last_day) == (first, last):
+            return one
+    have = ", ".join(f"{one.first_day} to {one.last_day}" for one in known)
+    raise RegistryError(f"there is no [[notification]] of {project} {first} to {last}; there is {have}")
+
+
 def build(handover: Handover, project: str, first: date, last: date) -> Records:
     """Make the records of a monitoring period.
 
@@ -58,12 +74,7 @@ def build(handover: Handover, project: str, first: date, last: date) -> Records:
     RegistryError
         The file has no notification of that period, or lacks what CAD Trust asks.
     """
-    notification = next(
-        (one for one in handover.of_project(project) if (one.first_day, one.last_day) == (first, last)), None
-    )
-    if notification is None:
-        have = ", ".join(f"{one.first_day} to {one.last_day}" for one in handover.of_project(project))
-        raise RegistryError(f"there is no [[notification]] of {project} {first} to {last}; there is {have}")
+    notification = find(handover, project, first, last)
     given = handover.cad_trust
     if given is None:
         raise RegistryError(

@@ -1,20 +1,14 @@
 """The hand-over file: what governments, verifier and registry decided about a project's tonnes, in their own words.
 
-Nothing in it is computed here. What can be checked is: the parts of each notification sum to what was verified, for
-each vintage; a block of units is no longer than the part it was issued for; what is acted on lies in its block.
+Nothing in it is computed here; `mrv.registry.handover_file` reads it and checks what can be checked.
 """
 
-import tomllib
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from datetime import date
-from decimal import Decimal
-from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, StringConstraints, ValidationError
+from pydantic import Field, Strict, StringConstraints
 
-from devices.declaration_file import problem
 from devices.declarations import Declared
 from devices.declared_values import Country, Identifier, Instant, Text
 from mrv.errors import RegistryError
@@ -108,12 +102,17 @@ class Notification(Declared):
     verification_body: Text = Field(description="the name of the third-party entity")
     verification_approach: Text | None = Field(default=None, description=_TEXT)
     verified_on: date = Field(description=_DAY)
-    verified: Annotated[tuple[Verified, ...], Many, Field(min_length=1)] = Field(
-        description="a list such as [{ vintage = 2021, tco2 = 2017 }]"
+    verified: Annotated[tuple[Verified, ...], Many] = Field(
+        default=(), description="a list such as [{ vintage = 2021, tco2 = 2017 }]"
     )
-    parts: Annotated[tuple[Part, ...], Many, Field(min_length=1)] = Field(
-        alias="part", description="[[notification.part]] tables"
+    parts: Annotated[tuple[Part, ...], Many] = Field(
+        default=(), alias="part", description="[[notification.part]] tables"
     )
+
+    @property
+    def from_database(self) -> bool:
+        """Whether it leaves its tonnes to what was notified in the database."""
+        return not self.verified and not self.parts
 
     @property
     def label(self) -> str:
@@ -205,9 +204,19 @@ class Handover(Declared):
     )
     cad_trust: CadTrust | None = Field(default=None, description="a [cad_trust] table")
 
-    def block(self, name: str) -> Block:
-        """Find a block by its id; `read` has seen that it is there."""
-        return next(block for block in self.blocks if block.id == name)
+    def only(self, chosen: Sequence[Notification]) -> "Handover":
+        """Keep these notifications, and of the rest what belongs to them."""
+        years = {(one.project, year) for one in chosen for year in range(one.first_day.year, one.last_day.year + 1)}
+        blocks = tuple(block for block in self.blocks if (block.project, block.vintage) in years)
+        kept = {block.id for block in blocks}
+        return self.model_copy(
+            update={
+                "notifications": tuple(chosen),
+                "blocks": blocks,
+                "actions": tuple(one for one in self.actions if one.block in kept),
+                "holdings": tuple(one for one in self.holdings if one.block in kept),
+            }
+        )
 
     def of_project(self, project: str) -> tuple[Notification, ...]:
         """Find the notifications of a project.
@@ -233,154 +242,3 @@ def serial_of(value: int | str | None) -> int | None:
         It is neither.
     """
     return Itmo.parse(value).serial if isinstance(value, str) else value
-
-
-def read(text: str, name: str) -> Handover:
-    """Read a hand-over file, and check what it says against itself.
-
-    Parameters
-    ----------
-    text
-        TOML.
-    name
-        The file's name, for messages.
-
-    Raises
-    ------
-    RegistryError
-        It says what cannot be; one line a problem.
-    """
-    try:
-        content = tomllib.loads(text, parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, ArithmeticError) as error:
-        raise RegistryError(f"{name}: this is not TOML: {error}") from None
-    try:
-        handover = Handover.model_validate(content)
-    except ValidationError as error:
-        said = [problem(dict(one), Handover, "") or "expected an instant" for one in error.errors(include_url=False)]
-        raise RegistryError("; ".join(f"{name}: {line}" for line in dict.fromkeys(said))) from None
-    try:
-        wrong = list(contradictions(handover))
-    except RegistryError as error:
-        wrong = [str(error)]
-    if wrong:
-        raise RegistryError("; ".join(f"{name}: {line}" for line in wrong))
-    return handover
-
-
-def contradictions(handover: Handover) -> Iterator[str]:
-    """Say what does not hold together, one line each, with the numbers."""
-    spans = sorted((one.project, one.first_day, one.last_day) for one in handover.notifications)
-    for (project, _, before), (other, after, _) in pairwise(spans):
-        if project == other and after <= before:
-            yield f"two notifications of {project} share days: {after} to {before}"
-    for notification in handover.notifications:
-        yield from sums(notification)
-    for name, count in Counter(block.id for block in handover.blocks).items():
-        if count > 1:
-            yield f"block {name} is there {count} times"
-    yield from _issued(handover)
-    yield from _inside(handover)
-
-
-def _inside(handover: Handover) -> Iterator[str]:
-    known = {block.id: block for block in handover.blocks}
-    acted: list[tuple[str, Action | Holding]] = [
-        (f"action {number}", entry) for number, entry in enumerate(handover.actions, start=1)
-    ]
-    held: list[tuple[str, Action | Holding]] = [
-        (f"holding {number}", entry) for number, entry in enumerate(handover.holdings, start=1)
-    ]
-    for what, entry in [*acted, *held]:
-        block = known.get(entry.block)
-        if block is None:
-            yield f"{what}: there is no block {entry.block}"
-            continue
-        begin, end = serial_of(block.first_id), serial_of(block.last_id)
-        if begin is None or end is None:
-            yield f"{what}: block {block.id} has no first_id and last_id"
-            continue
-        first, last = serial_of(entry.first_id) or begin, serial_of(entry.last_id) or end
-        if not begin <= first <= last <= end:
-            yield f"{what}: {first} to {last} lies outside block {block.id}, {begin} to {end}"
-
-
-def sums(notification: Notification) -> Iterator[str]:
-    """Check that the parts of a notification sum to what was verified, for each vintage and in whole tonnes."""
-    label = notification.label
-    if notification.first_day > notification.last_day:
-        yield f"{label}: the first day lies after the last"
-        return
-    years = range(notification.first_day.year, notification.last_day.year + 1)
-    verified = {one.vintage: one.tco2 for one in notification.verified}
-    if len(verified) < len(notification.verified):
-        yield f"{label}: a vintage was verified twice"
-    for part, count in Counter((one.vintage, one.side, one.holder) for one in notification.parts).items():
-        if count > 1:
-            yield f"{label}, vintage {part[0]}: {part[2]} ({part[1]}) has {count} parts; give one"
-    for year in sorted({*years, *verified, *(part.vintage for part in notification.parts)}):
-        if year not in years:
-            yield f"{label}: {year} is no calendar year of the period"
-        elif year not in verified:
-            yield f"{label}: what was verified of {year} is missing"
-        else:
-            yield from _sum(notification, year, verified[year])
-
-
-def _sum(notification: Notification, year: int, verified: int) -> Iterator[str]:
-    parts = [part for part in notification.parts if part.vintage == year]
-    total = sum(part.tco2 for part in parts)
-    if total != verified:
-        each = ", ".join(f"{part.side} {part.holder} {part.tco2:,}" for part in parts) or "no part"
-        yield (
-            f"{notification.label}, vintage {year}: the parts sum to {total:,} tCO2 ({each}), "
-            f"and {verified:,} tCO2 were verified: {total - verified:+,}"
-        )
-
-
-def _issued(handover: Handover) -> Iterator[str]:
-    notified: Counter[tuple[str, int, str, str]] = Counter()
-    for one in handover.notifications:
-        for part in one.parts:
-            notified[one.project, part.vintage, part.side, part.holder] += part.tco2
-    issued: Counter[tuple[str, int, str, str]] = Counter()
-    for block in handover.blocks:
-        key = (block.project, block.vintage, block.side, block.holder)
-        what = f"block {block.id}"
-        if key not in notified:
-            yield f"{what}: no part of {block.project}, vintage {block.vintage}, is of {block.holder} ({block.side})"
-        if len(set(block.sizes)) > 1:
-            yield f"{what} has {block.sizes[0]:,} ITMOs and {block.sizes[1]:,} units"
-        if not block.sizes:
-            yield f"{what} has neither first_id and last_id nor first_unit and last_unit"
-        elif min(block.sizes) < 1:
-            yield f"{what} begins after its end"
-        else:
-            issued[key] += block.sizes[0]
-    for key, count in issued.items():
-        project, vintage, side, holder = key
-        if key in notified and count > notified[key]:
-            yield (
-                f"{project}, vintage {vintage}: the blocks of {holder} ({side}) have {count:,} units, "
-                f"and {notified[key]:,} tCO2 were notified: {count - notified[key]:+,}"
-            )
-
-
-def against_computed(notification: Notification, computed: Mapping[int, int]) -> list[str]:
-    """Hold what was verified against the frozen revision's whole tonnes by vintage; what is less is a note.
-
-    Raises
-    ------
-    RegistryError
-        More was verified than computed.
-    """
-    notes = []
-    for one in notification.verified:
-        have = computed.get(one.vintage, 0)
-        said = f"{notification.label}, vintage {one.vintage}: {one.tco2:,} tCO2 were verified"
-        which = f"revision {notification.revision} has {have:,}"
-        if one.tco2 > have:
-            raise RegistryError(f"{said}, and {which}: {one.tco2 - have:+,}")
-        if one.tco2 < have:
-            notes.append(f"{said}; {which}: {one.tco2 - have:+,}")
-    return notes

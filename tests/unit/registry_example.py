@@ -1,7 +1,8 @@
 """A hand-over file for tests: TH014's published split; every id of a registry or an authorization is made up."""
 
 from mrv.registry.aef import build
-from mrv.registry.handover import Handover, read
+from mrv.registry.handover import Handover
+from mrv.registry.handover_file import read
 
 TEXT = """
 [submission]

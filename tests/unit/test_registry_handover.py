@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrv.errors import RegistryError
-from mrv.registry.handover import Notification, against_computed, read, sums
+from mrv.registry.handover import Notification, Part
+from mrv.registry.handover_file import against_computed, completed, read, sums
 from tests.unit.registry_example import changed, handover
 
 
