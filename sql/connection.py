@@ -65,7 +65,12 @@ def connect(url: str, role: Role, *, application: str = "jcm-mrv", timeout_s: in
         ) from error
     except psycopg.OperationalError as error:
         said = _first_line(error)
-        if role and re.search(rf'role "?{role.value}"? does not exist|permission denied to set role', said):
+        if role and "permission denied to set role" in said:
+            raise SchemaError(
+                f"this login may not act as {role.value} on {describe(url)}; its owner allows it with "
+                f"`grant {role.value} to <login>`"
+            ) from error
+        if role and re.search(rf'role "?{role.value}"? does not exist', said):
             raise SchemaError(
                 f"{describe(url)} has no role {role.value} for this login; run `jcm-mrv migrate` as the owner"
             ) from error

@@ -20,7 +20,7 @@ from mrv.verification.steps import Author, RevisionState, Signed, refusals
 from sql.named import load
 
 _QUERIES = load("verification")
-_SHARE = re.compile(r"(\d{4}):(host|japan):([^=]*\S)=(\d{1,15})")
+_SHARE = re.compile(r"(\d{4}):(host|japan):(.*\S)\s*=\s*(\d{1,15})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from mrv.verification.findings import About
 from mrv.verification.notification import Share
 from mrv.verification.steps import Author
 from sql.connection import Role, connect
+from sql.errors import SchemaError
 
 FIRST, LAST = date(2021, 3, 1), date(2021, 3, 10)
 DAYS = (FIRST, LAST)
@@ -484,3 +485,25 @@ def test_the_statement_is_written_as_documented(case):
         '"vintages":[{"er_tco2":7,"year":2021}]}'
     )
     assert statement.read(case.statement())["project"] == "P1"
+
+
+def test_a_login_of_the_verifier_alone_is_recorded_and_can_be_nothing_else(case):
+    from psycopg import conninfo
+
+    login = f"vera_{case.plant.url[-12:]}"
+    case.owner.execute(f"create role {login} login password 'x' in role jcm_mrv_verifier")
+    url = conninfo.make_conninfo(case.plant.url, user=login, password="x")
+    try:
+        case.submit()
+        with connect(url, Role.VERIFIER) as vera:
+            found = findings.raise_finding(vera, case.state(), "CL", "why?", NOTHING, AUDITOR)
+            assert found.signed.login == login
+        actors = case.owner.execute("select actor from audit_event where action = 'finding.raised'").fetchall()
+        assert actors == [(login,)]
+        for other in (Role.PARTICIPANT, Role.MRV):
+            with pytest.raises(SchemaError, match=f"this login may not act as {other.value}"):
+                connect(url, other)
+        with connect(url, Role.OWNER) as vera, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            vera.execute("insert into verifier_key default values")
+    finally:
+        case.owner.execute(f"drop role {login}")
