@@ -150,3 +150,63 @@ def test_no_more_is_verified_than_was_computed_and_less_is_said():
         against_computed(one, {2021: 2016})
     with pytest.raises(RegistryError, match="revision 1 has 0"):
         against_computed(one, {2022: 2017})
+
+
+KEY = ("TH014", date(2021, 1, 1), date(2021, 12, 31), 1)
+NOTIFIED = (
+    Part(vintage=2021, side="JPN", holder="Government of Japan", tco2=1009),
+    Part(vintage=2021, side="THA", holder="Example Co., Ltd.", tco2=1008),
+)
+
+
+def without_parts():
+    text = changed()
+    start, end = text.index("verified = ["), text.index("[[block]]")
+    return read(text[:start] + text[end:], "handover.toml")
+
+
+def test_a_file_without_parts_takes_those_that_were_notified():
+    assert completed(without_parts(), {KEY: NOTIFIED}) == handover()
+    # In the order in which they were notified, whatever the file's is.
+    assert completed(handover(), {KEY: tuple(reversed(NOTIFIED))}) == handover()
+    assert completed(handover(), {}) == handover()
+
+
+def test_without_parts_anywhere_it_is_refused():
+    with pytest.raises(RegistryError, match="revision 1 was not notified here"):
+        completed(without_parts(), {})
+    # A notification of another revision is another one.
+    with pytest.raises(RegistryError, match="revision 1 was not notified here"):
+        completed(without_parts(), {(*KEY[:3], 2): NOTIFIED})
+
+
+@pytest.mark.parametrize(
+    ("notified", "said"),
+    [
+        (NOTIFIED[:1], "the file gives Example Co., Ltd. (THA) 1,008 tCO2, and nothing was notified"),
+        (
+            (*NOTIFIED, Part(vintage=2021, side="JPN", holder="C", tco2=0)),
+            "the file gives C (JPN) nothing, and 0 tCO2 was notified",
+        ),
+        (
+            (NOTIFIED[0].model_copy(update={"tco2": 1010}), NOTIFIED[1]),
+            "gives Government of Japan (JPN) 1,009 tCO2, and 1,010 tCO2 was notified",
+        ),
+    ],
+)
+def test_a_file_with_other_parts_than_notified_is_refused_with_the_numbers(notified, said):
+    with pytest.raises(RegistryError) as refused:
+        completed(handover(), {KEY: notified})
+    assert said in str(refused.value)
+
+
+def test_blocks_are_held_against_notified_parts_too():
+    small = (NOTIFIED[0].model_copy(update={"tco2": 1008}), NOTIFIED[1].model_copy(update={"tco2": 1009}))
+    with pytest.raises(RegistryError, match=r"have 1,009 units, and 1,008 tCO2 were notified: \+1"):
+        completed(without_parts(), {KEY: small})
+
+
+def test_what_was_not_chosen_is_left_out():
+    whole = handover()
+    assert whole.only(whole.notifications) == whole
+    assert [len(part) for part in (whole.only([]).blocks, whole.only([]).actions, whole.only([]).holdings)] == [0, 0, 0]
