@@ -51,19 +51,18 @@ def night_energy(found: Intervals, register_mwh: NDArray[np.int64], sky: Sky) ->
 
     Notes
     -----
-    Where dips were set aside within an interval, and lie between the registers at its ends, they show when the register
-    rose: two jumps of 60 kWh at night, each more than the rating allows, made one interval of 20 hours that was not.
+    What was set aside as dips and spikes within an interval shows when the register rose: two jumps of 60 kWh at night,
+    each more than the rating allows, made one interval of 20 hours that was not.
     """
     night = np.where(sky.within_night(found.t0_us, found.t1_us), found.energy_mwh, 0)
     within = np.searchsorted(found.t_us, found.dropped_t_us, side="right") - 1
-    dips = (found.dropped_rule == Rule.DIP.code) & (within >= 0) & (within < len(night))
-    for at in np.unique(within[dips]).tolist():
-        inside = np.flatnonzero(dips & (within == at))
-        register = register_mwh[found.dropped_source[inside]]
+    aside = np.isin(found.dropped_rule, (Rule.DIP.code, Rule.SPIKE.code)) & (within >= 0) & (within < len(night))
+    for at in np.unique(within[aside & (found.energy_mwh[within.clip(0, len(night) - 1)] > 0)]).tolist():
+        inside = np.flatnonzero(aside & (within == at))
         low, high = found.register_mwh[at : at + 2].tolist()
-        fits = (register >= low) & (register <= high)
-        path = np.maximum.accumulate(np.concatenate(([low], register[fits], [high])))
-        t_us = np.concatenate((found.t_us[[at]], found.dropped_t_us[inside[fits]], found.t_us[[at + 1]]))
+        register = np.clip(register_mwh[found.dropped_source[inside]], low, max(low, high))
+        path = np.maximum.accumulate(np.concatenate(([low], register, [high])))
+        t_us = np.concatenate((found.t_us[[at]], found.dropped_t_us[inside], found.t_us[[at + 1]]))
         risen = np.diff(path)[sky.within_night(t_us[:-1], t_us[1:])].sum()
         night[at] = min(int(found.energy_mwh[at]), int(risen))
     return night

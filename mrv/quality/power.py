@@ -21,6 +21,7 @@ HAMPEL_DEVIATION = 10.0
 SPIKE_SHARE = 0.3
 SHIFT_MINUTES = 45.0
 SHIFT_DAYS = 7
+LEAST_MAKING = 4
 COMPLETE_SHARE = 0.9
 # scipy.stats.norm.ppf(3/4): the median absolute deviation of a normal distribution, as pvanalytics takes it.
 _MAD_SCALE = 0.6744897501960817
@@ -64,7 +65,7 @@ def stale(t_us: Instants, power_w: Values, rated_w: float) -> Mask:
     Returns
     -------
     NDArray of bool
-        The end of each run, from the reading on that completes the hour.
+        Each run but its first reading.
 
     Notes
     -----
@@ -195,25 +196,27 @@ def shifted_days(t_us: Instants, power_w: Values, rated_w: float, edges_us: Inst
     Returns
     -------
     NDArray of bool
-        Shape (days,): the median over the week around of (middle between the first and the last production − solar
+        Shape (days,): the median over the week around of (middle of the readings over a hundredth of the rating − solar
         noon) is over 45 minutes. Days with readings missing for an hour are left out of it; 3 days must remain.
+
+    Notes
+    -----
+    The middle is that on a circle of a day: under a clock of another zone production goes on over midnight.
+    `pvanalytics.quality.time.shifts_ruptures` compares the same two times; it needs a package that is not installed.
     """
     days = len(edges_us) - 1
     offsets = np.full(days, np.nan)
-    making = np.flatnonzero(power_w > LOWEST_SHARE * rated_w)
-    for day in range(days):
-        lo, hi = np.searchsorted(t_us, edges_us[day : day + 2]).tolist()
-        a, b = np.searchsorted(making, [lo, hi]).tolist()
-        if b - a < 4 or edges_us[day + 1] == edges_us[day]:
+    making = power_w > LOWEST_SHARE * rated_w
+    for day, (start, end) in enumerate(zip(edges_us[:-1].tolist(), edges_us[1:].tolist(), strict=True)):
+        lo, hi = np.searchsorted(t_us, [start, end]).tolist()
+        pauses = np.diff(np.concatenate(([start], t_us[lo:hi], [end])))
+        if end == start or np.count_nonzero(making[lo:hi]) < LEAST_MAKING or pauses.max() > STALE_FOR_US:
             continue
-        first, last = int(making[a]), int(making[b - 1])
-        bound = (max(lo - 1, 0), min(hi, len(t_us) - 1))
-        around = t_us[max(first - 1, bound[0]) : min(last + 1, bound[1]) + 1]
-        if np.diff(around).max(initial=0) > STALE_FOR_US or around[0] == t_us[first] or around[-1] == t_us[last]:
-            continue
-        at = np.searchsorted(sky.t_us, edges_us[day : day + 2])
-        noon = int(sky.t_us[at[0] + int(sky.elevation_deg[at[0] : at[1]].argmax())])
-        offsets[day] = ((t_us[first] + t_us[last]) / 2 - noon) / _MINUTE_US
+        first, last = np.searchsorted(sky.t_us, [start, end]).tolist()
+        noon = int(sky.t_us[first + int(sky.elevation_deg[first:last].argmax())])
+        angle = (t_us[lo:hi][making[lo:hi]] - noon) * (2 * np.pi / (end - start))
+        middle = np.arctan2(np.sin(angle).sum(), np.cos(angle).sum())
+        offsets[day] = middle / (2 * np.pi) * (end - start) / _MINUTE_US
     week = pd.Series(offsets).rolling(SHIFT_DAYS, center=True, min_periods=3).median()
     marked: Mask = (week.abs() > SHIFT_MINUTES).to_numpy(dtype=np.bool_)
     return marked
