@@ -1,7 +1,9 @@
 """The five tables of Article 6.2: columns in order, controlled values, identifiers, and what must hold between rows."""
 
 import io
+import re
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import openpyxl
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrv.errors import RegistryError
-from mrv.registry import nomenclature
+from mrv.registry import handover_file, nomenclature
 from mrv.registry.aef import build, read, sheets_of, write
 from mrv.registry.aef_fields import TABLES
 from mrv.registry.aef_rules import problems
@@ -271,3 +273,10 @@ def test_what_cannot_be_handed_over_is_refused(before, after, said):
 def test_a_project_without_a_notification_is_named():
     with pytest.raises(RegistryError, match=r"no \[\[notification\]\] of P9; there is one of TH014"):
         build(handover(), ["P9"], 2025, {})
+
+
+def test_the_documented_hand_over_file_holds_together():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "registry.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    made = build(handover_file.read(example, "docs/registry.md"), ["TH014"], 2025, {"TH014": "solar PV"})
+    assert [len(made[table.number]) for table in TABLES] == [1, 1, 1, 1, 1]
