@@ -1,4 +1,4 @@
-"""A second reader of evidence bundles, written from docs/evidence.md alone: nothing of mrv is imported here."""
+"""A second reader of evidence bundles, after docs/evidence.md: nothing of mrv is imported here."""
 
 import base64
 import hashlib

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import msgspec
+
 from devices import native, topics
 from devices.declarations import ProjectDeclaration
 from devices.decoding.catalogue import parse
@@ -16,7 +18,7 @@ from devices.decoding.elements import Bound
 from devices.decoding.frames import Frame, Part
 from devices.decoding.judging import Judge
 from devices.decoding.memory import Memory
-from devices.decoding.messages import close, read
+from devices.decoding.messages import Parts, close, read
 from devices.decoding.profile import Profile
 from devices.decoding.routes import Found, Routes
 from devices.errors import ProfileError
@@ -126,17 +128,17 @@ class Decoder:
         for held in reversed(self._in_force(message.received_us)):
             found = held.routes.find(message.topic)
             if found is not None:
-                for route, name, text in self._read(found, message, 0).parts:
+                for route, name, text in self._read(found, message).parts:
                     joined.texts[route.bound.device, name] = text
         return True
 
     @staticmethod
-    def _read(found: Found, message: Message, shift_us: int) -> Any:
+    def _read(found: Found, message: Message) -> Parts:
         return read(
             found,
             message.payload,
             retained=message.retained,
-            arrived_at=instant(message.arrived_us + shift_us),
+            arrived_at=instant(message.arrived_us),
             latest=_ANY_TIME,
             limit_bytes=_ANY_SIZE,
         )
@@ -152,7 +154,7 @@ class Decoder:
                 return []
             readings, _ = native.decode(message.payload, latest=_ANY_TIME, limit_bytes=_ANY_SIZE)
             return [[Decoded(topic, element, reading) for element, reading in readings]]
-        return [self._foreign(held, message, 0) for held in self._in_force(at_us)]
+        return [self._foreign(held, message) for held in self._in_force(at_us)]
 
     def is_sparkplug(self, message: Message) -> bool:
         """Say whether what a message means hangs on those before it."""
@@ -174,34 +176,29 @@ class Decoder:
         )
         return [[Decoded(self._devices[number], element, one) for element, number, one in judged.readings]]
 
-    def _foreign(self, held: _Held, message: Message, shift_us: int) -> list[Decoded]:
+    def _foreign(self, held: _Held, message: Message) -> list[Decoded]:
         found = held.routes.find(message.topic)
         if found is None:
             return []
-        judged = self._read(found, message, shift_us).judged
+        judged = self._read(found, message).judged
         return [Decoded(self._devices[number], element, one) for element, number, one in judged.readings]
 
-    def follows(
-        self, message: Message, decoded: list[list[Decoded]], device: Topic, column: str, used: Used
-    ) -> str | None:
+    @staticmethod
+    def follows(message: Message, decoded: list[list[Decoded]], device: Topic, column: str, used: Used) -> str | None:
         """Hold a reading against what its message says; None when it follows, else what is there."""
         said = "no such reading"
-        for candidates in decoded:
-            for one in candidates:
-                if one.device != device or one.element != used.element:
-                    continue
-                difference = _difference(one.reading, column, used)
-                if difference is None:
-                    return None
-                said = difference
-        for held in self._in_force(used.received_us) if topics.parse(message.topic) is None else ():
-            for one in self._foreign(held, message, 0):
-                shift = used.ts_us - microseconds(one.reading.ts)
-                if one.device == device and one.element == used.element and 0 < shift < _READ_TOGETHER:
-                    for again in self._foreign(held, message, shift):
-                        same = again.device == device and again.element == used.element
-                        if same and _difference(again.reading, column, used) is None:
-                            return None
+        for one in (one for candidates in decoded for one in candidates):
+            if one.device != device or one.element != used.element:
+                continue
+            reading = one.reading
+            at_us = microseconds(reading.ts)
+            # Without a time of its own: the arrival, and of those that were read together its place among them.
+            if 0 < used.ts_us - at_us < _READ_TOGETHER and 0 <= at_us - message.arrived_us < _READ_TOGETHER:
+                reading = msgspec.structs.replace(reading, ts=instant(used.ts_us))
+            difference = _difference(reading, column, used)
+            if difference is None:
+                return None
+            said = difference
         return said
 
     def is_joined(self, device: Topic, used: Used) -> bool:

@@ -13,7 +13,7 @@ from mrv.evidence.canonical import Commitments, Message, Place, Seal, instant, m
 from mrv.evidence.documents import public_form, without_commitments
 from mrv.evidence.errors import KeyFileError
 from mrv.evidence.keys import load_key, load_public_key, make_key
-from mrv.evidence.merkle import EMPTY, Hidden, ProofError, Tree, leaf_hash, node_hash, proven_root, prove
+from mrv.evidence.merkle import EMPTY, Hidden, ProofError, Tree, leaf_hash, node_hash, prove, proven_root
 from mrv.evidence.rows import Line, Used
 
 # The test vectors of Certificate Transparency's own reference (certificate-transparency, merkletree tests).
