@@ -19,6 +19,7 @@ from mrv.register_rules import RegisterSpec, Rule
 from mrv.registers import Intervals
 
 Mask = NDArray[np.bool_]
+_SET_ASIDE = (Rule.DIP.code, Rule.SPIKE.code, Rule.UNRESOLVED.code, Rule.FROZEN.code)
 # What comes after these is another level: registers before and after cannot be compared.
 _NEW_LEVELS = (Rule.RESET.code, Rule.ROLLOVER.code, Rule.STEP_ABOVE_MAXIMUM.code)
 # Over a rollover what was too much before is too little after.
@@ -56,14 +57,15 @@ def night_energy(found: Intervals, register_mwh: NDArray[np.int64], sky: Sky) ->
     """
     night = np.where(sky.within_night(found.t0_us, found.t1_us), found.energy_mwh, 0)
     within = np.searchsorted(found.t_us, found.dropped_t_us, side="right") - 1
-    aside = np.isin(found.dropped_rule, (Rule.DIP.code, Rule.SPIKE.code)) & (within >= 0) & (within < len(night))
+    aside = np.isin(found.dropped_rule, _SET_ASIDE) & (within >= 0) & (within < len(night))
     for at in np.unique(within[aside & (found.energy_mwh[within.clip(0, len(night) - 1)] > 0)]).tolist():
         inside = np.flatnonzero(aside & (within == at))
         low, high = found.register_mwh[at : at + 2].tolist()
         register = np.clip(register_mwh[found.dropped_source[inside]], low, max(low, high))
-        path = np.maximum.accumulate(np.concatenate(([low], register, [high])))
+        # Rises are summed without the falls between them: a spike by day must not hide a rise of the night after it.
+        path = np.concatenate(([low], register, [high]))
         t_us = np.concatenate((found.t_us[[at]], found.dropped_t_us[inside], found.t_us[[at + 1]]))
-        risen = np.diff(path)[sky.within_night(t_us[:-1], t_us[1:])].sum()
+        risen = np.diff(path)[sky.within_night(t_us[:-1], t_us[1:])].clip(0).sum()
         night[at] = min(int(found.energy_mwh[at]), int(risen))
     return night
 
