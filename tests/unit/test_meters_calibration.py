@@ -150,6 +150,17 @@ def test_an_import_is_raised_by_the_worst_day_that_an_interval_touches_and_round
     assert (charged.metered_wh, charged.credited_wh) == (Decimal("0.480"), Decimal("0.481"))
 
 
+def test_of_an_import_the_intervals_of_delayed_days_are_raised_and_no_other():
+    rows = {("m-1", "TotWhExp"): hourly(1000), ("b-1", "TotWhImp"): hourly(300), ("b-1", "TotWhExp"): hourly(0)}
+    battery = meter(
+        "b-1", mpe("1"), calibration("2020-01-01", "2021-03-09", "0"), calibration("2021-03-11", "2022-01-01", "0")
+    )
+    done = result(declared(BATTERY, meter("m-1", mpe("0.5"), VALID), battery, methodology="ID_AM017"), rows)
+    charged = next(one for one in done.meters if one.quantity == "charged")
+    assert charged.credited_wh == 480 * 300 + 24 * 3
+    assert [span.taken_wh for span in charged.calibration] == [0, 72, 0]
+
+
 def test_revisions_frozen_by_earlier_rules_recompute_without_any_of_this():
     delayed = declared(meter("m-1", mpe("0.5")))
     calibrated = declared(meter("m-1", mpe("0.5"), VALID))
