@@ -81,7 +81,7 @@ class RevisionDifference:
     systems: tuple[Changed, ...]
     """RE [kg CO2], by system and year."""
     days: tuple[Changed, ...]
-    """Credited energy [Wh], by device, register and local day."""
+    """Energy [Wh] of the local day, by device and register, before what meters and the period's own ends take off."""
     late: tuple[LateReadings, ...]
     declarations: tuple[str, ...]
     methodology: tuple[str, ...]

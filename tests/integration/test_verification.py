@@ -507,3 +507,27 @@ def test_a_login_of_the_verifier_alone_is_recorded_and_can_be_nothing_else(case)
             vera.execute("insert into verifier_key default values")
     finally:
         case.owner.execute(f"drop role {login}")
+
+
+def test_a_project_that_names_another_entity_or_none(case):
+    case.submit()
+    case.raise_("CL")
+    case.raise_("CL")
+    new = Author("N", "New Body")
+    case.plant.apply(case.plant.toml.replace('title = "A test plant"', 'title = "A"\nthird_party_entity = "New Body"'))
+    with refused("New Body is the third-party entity and may not respond"):
+        case.respond("CL-1", author=new)
+    case.respond("CL-1")
+    with refused(f"only New Body, the third-party entity, may close a finding; not {TPE}"):
+        case.close("CL-1")
+    case.close("CL-1", author=new)
+    with refused("CL-2 not closed"):
+        case.attest()
+    case.plant.apply(case.plant.toml)  # names none
+    with refused(f"{TPE} is the third-party entity and may not respond"):
+        case.respond("CL-2", author=AUDITOR)
+    case.respond("CL-2")
+    with refused(f"only {TPE}, the third-party entity, may close a finding; not New Body"):
+        case.close("CL-2", author=new)
+    case.close("CL-2")
+    case.attest()
