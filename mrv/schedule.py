@@ -20,6 +20,9 @@ from mrv.basis import Credited, registers_of
 from mrv.calendar import MICROSECOND, day_bounds, zone
 from mrv.computation import device_days
 from mrv.errors import ClaimLostError, MrvError
+from mrv.evidence.errors import EvidenceError
+from mrv.evidence.keys import SigningKey
+from mrv.evidence.sealing import seal_due
 from mrv.inputs import StoredReadings
 from mrv.jobs import Claim, Connect, Job
 from mrv.periods import draft, end_of
@@ -30,6 +33,7 @@ from sql.named import load
 
 ENERGY_DAY = "energy_day"
 PERIOD_REPORT = "period_report"
+SEAL = "seal"
 HEARTBEAT_LIMIT = timedelta(minutes=5)
 
 _QUERIES = load("mrv")
@@ -73,6 +77,8 @@ class Schedule:
         Age of a heartbeat from which another replica's claim is taken over.
     jobs_per_tick
         Most jobs that one tick does, so that a catch-up of years does not hold up today.
+    sealing_key
+        Signs the seals of the days that are over (`mrv.evidence`); None: nothing is sealed here.
     """
 
     def __init__(
@@ -83,12 +89,14 @@ class Schedule:
         code_version: str,
         heartbeat_limit: timedelta = HEARTBEAT_LIMIT,
         jobs_per_tick: int = 200,
+        sealing_key: SigningKey | None = None,
     ) -> None:
         self._connect = connect
         self._name = name
         self._code_version = code_version
         self._limit = heartbeat_limit
         self._jobs_per_tick = jobs_per_tick
+        self._sealing_key = sealing_key
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -113,7 +121,31 @@ class Schedule:
                 held = jobs.claim(connection, job, by=self._name, limit=self._limit)
                 if held is not None:
                     finished += self._do(connection, plants, held)
+            if self._sealing_key is not None and not self._stopping.is_set():
+                finished += self._seal(connection, self._sealing_key)
         return finished
+
+    def _seal(self, connection: psycopg.Connection, key: SigningKey) -> bool:
+        """Seal the days that are over, once a day; whatever a run leaves, the next one finds."""
+        today = now_of(connection).replace(hour=0, minute=0, second=0, microsecond=0)
+        held = jobs.claim(connection, Job(SEAL, "", today), by=self._name, limit=self._limit)
+        if held is None:
+            return False
+        try:
+            with jobs.heartbeat(self._connect, held, self._limit):
+                done = seal_due(
+                    connection, key, code_version=self._code_version, go_on=lambda: not self._stopping.is_set()
+                )
+            jobs.finish(connection, held)
+        except ClaimLostError as error:
+            log.warning("job_given_up", job=SEAL, error=str(error))
+            return False
+        except EvidenceError as error:
+            jobs.fail(connection, held, str(error))
+            log.warning("job_failed", job=SEAL, error=str(error))
+            return False
+        log.info("job_finished", job=SEAL, days=done.days, seals=done.seals, messages=done.messages)
+        return True
 
     def run_until_done(self) -> int:
         """Tick until nothing is due; return how many jobs this replica finished."""

@@ -6,6 +6,7 @@ import socket
 import threading
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,7 +29,8 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     """Compute the energy of each local day that is over, and a report at the end of each year.
 
     Run as many as you like on one database: each piece of work is done by one of them. After downtime the first look
-    finds what is missing; a late reading has its day computed again. SIGTERM ends it after the device it is at.
+    finds what is missing; a late reading has its day computed again. Where JCM_MRV_EVIDENCE_KEY_FILE is set, each UTC
+    day that is over is sealed (`jcm-mrv evidence seal`). SIGTERM ends it after the device it is at.
     """
     from deploy.logs import configure
     from deploy.servers import endpoints
@@ -42,7 +44,7 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     url = endpoints(settings).database_url
     with reported(), connect(url, Role.MRV, application="jcm-mrv schedule") as connection:
         check(connection)
-    work = make(url, take_over_after=timedelta(seconds=take_over_after))
+    work = make(url, take_over_after=timedelta(seconds=take_over_after), key_file=settings.evidence_key_file)
     if once:
         signal.signal(signal.SIGTERM, lambda *_: work.stop())
         with reported():
@@ -58,8 +60,9 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     ticker.stop()
 
 
-def make(url: str, *, take_over_after: timedelta | None = None) -> "Schedule":
-    """Make this process's replica of the schedule."""
+def make(url: str, *, take_over_after: timedelta | None = None, key_file: Path | None = None) -> "Schedule":
+    """Make this process's replica of the schedule; with a key it seals the days that are over."""
+    from mrv.evidence.keys import load_key
     from mrv.schedule import HEARTBEAT_LIMIT, Schedule
     from sql.connection import Role, connect
 
@@ -68,4 +71,5 @@ def make(url: str, *, take_over_after: timedelta | None = None) -> "Schedule":
         name=f"{socket.gethostname()}:{os.getpid()}",
         code_version=version("jcm-mrv"),
         heartbeat_limit=HEARTBEAT_LIMIT if take_over_after is None else take_over_after,
+        sealing_key=None if key_file is None else load_key(key_file),
     )

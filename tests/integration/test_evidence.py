@@ -22,6 +22,7 @@ from mrv.evidence.keys import SigningKey, make_key
 from mrv.evidence.merkle import EMPTY
 from mrv.evidence.sealing import seal_due
 from mrv.evidence.verification import verify
+from mrv.schedule import Schedule
 from sql.connection import Role, connect
 from tests import evidence_reader
 from tests.integration.conftest import Plant
@@ -445,6 +446,19 @@ def test_two_that_seal_at_once_seal_each_day_once(plant, key, database):
         assert sum(run.result(timeout=30).days for run in runs) == 5
     chain = seals(plant)
     assert [seal.previous for seal in chain[1:]] == [seal.sha256 for seal in chain[:-1]]
+
+
+def test_the_schedule_seals_once_a_day(plant, key):
+    receive(plant.owner, [("strange", b"1")], datetime(2021, 3, 1, tzinfo=UTC), first_id=1)
+    work = Schedule(lambda: connect(plant.url, Role.MRV), name="a", code_version="test", sealing_key=key)
+    assert (work.run_until_done(), len(seals(plant))) == (1, 1)
+    assert work.run_until_done() == 0
+    receive(plant.owner, [("strange", b"1")], datetime(2021, 3, 2, tzinfo=UTC), first_id=2)
+    plant.owner.execute("update message set payload = '?' where message_id = 2")
+    plant.owner.execute("update job_run set period_start = period_start - interval '1 day' where job = 'seal'")
+    assert work.run_until_done() == 0
+    ((said,),) = plant.owner.execute("select failure from job_run where job = 'seal' and finished_at is null")
+    assert "message 2 of 2021-03-02" in said
 
 
 @pytest.mark.parametrize("table", ["seal", "signing_key", "evidence_salt"])
