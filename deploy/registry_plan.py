@@ -109,6 +109,10 @@ def plan(file: str, declared: ProjectDeclaration, before: ProjectDeclaration | N
         old_sites, old_systems, old_devices = _named(before)
     new_sites, new_systems, new_devices = _named(declared)
     sites = comparison.merge("site", old_sites, new_sites)
+    new_systems = {
+        name: comparison.with_monitoring_plan(name, old_systems.get(name), system)
+        for name, system in new_systems.items()
+    }
     systems = comparison.merge("pv_system", old_systems, new_systems)
     new_devices = {
         name: comparison.with_evidence(name, old_devices.get(name), device) for name, device in new_devices.items()
@@ -167,6 +171,13 @@ class _Comparison:
                 self.kept.append(f"{table} {name}")
                 merged[name] = was
         return merged.values()
+
+    def with_monitoring_plan(self, name: str, was: PvSystem | None, system: PvSystem) -> PvSystem:
+        """Keep the registered monitoring plan, also where the file leaves it out."""
+        if was is None or was.monitoring_plan is None or system.monitoring_plan is not None:
+            return system
+        self.kept.append(f"monitoring_plan {name}")
+        return system.model_copy(update={"monitoring_plan": was.monitoring_plan})
 
     def with_evidence(self, name: str, was: Device | None, device: Device) -> Device:
         """Keep what speaks about a meter's errors, also where the file leaves it out."""

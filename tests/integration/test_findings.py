@@ -16,6 +16,7 @@ from openpyxl import load_workbook
 from devices.declaration_file import parse
 from devices.errors import DeclarationError
 from mrv import periods
+from mrv.quality.rules import QUALITY_1, REGISTER_ONLY
 from mrv.reports import render
 from tests.integration.conftest import Plant
 
@@ -411,3 +412,21 @@ def test_finding_13_the_workbook_of_the_factor_is_named_and_not_submitted(case):
     result = case.read(head().replace(own[0], ""), meter("m-1", *valid))
     assert not result.systems[0].factor.confirmed
     assert "unconfirmed default" in case.page(result)
+
+
+@pytest.mark.parametrize("rules", [REGISTER_ONLY, QUALITY_1], ids=lambda rules: rules.name)
+def test_a_revision_frozen_before_meters_were_looked_at_recomputes_to_the_byte(case, monkeypatch, rules):
+    case.plant.apply(head() + meter("m-1", mpe("0.5")))
+    case.plant.insert(case.plant.days(FIRST, LAST), "m-1")
+    with monkeypatch.context() as before:
+        before.setattr(periods, "CURRENT", rules)
+        frozen = periods.freeze(case.plant.connection, "P1", FIRST, LAST, code_version="1").revision
+    assert "meters" not in json.loads(frozen.result_text)
+    assert eg_wh(frozen.result) == WHOLE_WH
+    again = periods.recompute(case.plant.connection, "P1", FIRST, LAST, 1)
+    assert again.result_text == frozen.result_text
+    # The next freeze takes the delay against the credit, as a new revision.
+    following = periods.freeze(case.plant.connection, "P1", FIRST, LAST, code_version="2")
+    assert (following.new, following.revision.number) == (True, 2)
+    assert eg_wh(following.revision.result) == WHOLE_WH * Decimal("0.995")
+    assert periods.recompute(case.plant.connection, "P1", FIRST, LAST, 2).result_text == following.revision.result_text
