@@ -71,7 +71,7 @@ def build(handover: Handover, projects: Sequence[str], year: int, kinds: Mapping
     actions = [
         _action(entry, blocks[entry.block], approaches)
         for entry in handover.actions
-        if entry.block in blocks and entry.at.astimezone(UTC).year == year
+        if entry.block in blocks and entry.at.year == year
     ]
     holdings = [
         _of_block(entry, blocks[entry.block], approaches)

@@ -21,7 +21,9 @@ Cell = str | int | date | datetime | None
 FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r\n")
 
 _BOM = "\ufeff"
-_WIDTHS = (10, 46)
+_WIDTHS = (12, 46)
+# Points: four lines of the longest header at the width it gets.
+_HEADER_HEIGHT = 62
 _DAY = re.compile(r"(\d{2})/(\d{2})/(\d{4})")
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{3})?Z")
 # XlsxWriter escapes what looks like an escape, but not two of them that share an underscore.
@@ -136,13 +138,11 @@ def as_xlsx(sheets: Sequence[Sheet], numbers: Mapping[str, frozenset[str]], *, c
         number_format = book.add_format({"num_format": "0", "valign": "top"})
         for sheet in sheets:
             page = book.add_worksheet(sheet.title)
-            page.set_landscape()
-            page.set_paper(9)
-            page.fit_to_pages(1, 0)
             page.freeze_panes(2, 0)
+            page.set_row(1, _HEADER_HEIGHT)
             page.write_string(0, 0, sheet.title, title_format)
             for column, label in enumerate(sheet.header):
-                longest = max([len(label) // 2, *(len(row[column]) for row in sheet.rows)])
+                longest = max([len(label) // 3, *(len(row[column]) for row in sheet.rows)])
                 page.set_column(column, column, min(max(longest + 2, _WIDTHS[0]), _WIDTHS[1]))
                 page.write_string(1, column, label, header_format)
                 for row, cells in enumerate(sheet.rows, start=2):

@@ -162,6 +162,7 @@ def test_tables_without_rows_have_their_header_all_the_same():
         (3, {"ActionDateTime": datetime(2026, 1, 1, tzinfo=UTC)}, "lies outside the reported year 2025"),
         (3, {"Vintage": 2020}, "Vintage: 2020 lies outside the NDC period 2021 to 2030"),
         (3, {"Vintage": 2026}, "Vintage: 2026 lies after the action"),
+        (4, {"Vintage": 2031}, "Table 4 Holdings, row 1, Vintage: 2031 lies outside the NDC period 2021 to 2030"),
         (3, {"Vintage": 21}, "Vintage: '21' is no year"),
         (3, {"QuantityCO2": 1008}, "ITMOs 1 to 1009 has 1,009, and the quantity is 1,008 t"),
         (3, {"UnderlyingUnitLastUnitID": 6010}, "units 5001 to 6010 has 1,010, and the quantity is 1,009 t"),
@@ -204,6 +205,32 @@ def test_a_block_is_first_transferred_once_and_held_once(number, said):
     assert problems({**tables, number: (row, other | {"Vintage": 2022}), 4 if number == 3 else 3: ()}) == []
 
 
+def test_a_part_of_a_block_has_the_same_part_of_its_units():
+    made = report(("year = 2025", 'year = 2025\nfirst_id = 10\nlast_id = "CA0001-THA01-THA-20-2021"'))
+    row = made[4][0]
+    assert (row["FirstID"], row["LastID"], row["QuantityCO2"]) == (10, 20, 11)
+    assert (row["UnderlyingUnitFirstUnitID"], row["UnderlyingUnitLastUnitID"]) == (5010, 5020)
+
+
+def test_an_action_is_of_the_year_that_it_has_in_utc():
+    assert len(report(("2025-11-11T12:00:00+09:00", "2026-01-01T08:59:59+09:00"))[3]) == 1
+    assert len(report(("2025-11-11T12:00:00+09:00", "2026-01-01T09:00:00+09:00"))[3]) == 0
+
+
+def test_holdings_are_those_of_the_reported_years_31_december():
+    assert [len(report(("year = 2025", f"year = {year}"))[4]) for year in (2024, 2025, 2026)] == [0, 1, 0]
+
+
+def test_a_submission_has_one_row_and_an_authorization_each_version_once():
+    tables = report()
+    assert problems({**tables, 1: tables[1] * 2}) == ["Table 1 Submission has 2 rows: a submission has one"]
+    assert problems({**tables, 1: ()}) == ["Table 1 Submission has 0 rows: a submission has one"]
+    assert problems({**tables, 2: tables[2] * 2}) == [
+        "Table 2 Authorizations, row 2: version 1 of TH-2025-001 is there already"
+    ]
+    assert problems({**tables, 2: (tables[2][0], {**tables[2][0], "AuthorizationVersion": 2})}) == []
+
+
 def test_whole_identifiers_stand_for_their_serial_numbers():
     tables = with_row(3, FirstID="CA0001-THA01-THA-1-2021", LastID="CA0001-THA01-THA-1,009-2021")
     assert problems(tables) == []
@@ -242,6 +269,18 @@ def test_columns_that_are_not_the_formats_are_refused(before, after, said):
     assert changed != content
     with pytest.raises(RegistryError, match=said):
         read(changed, as_workbook=False)
+
+
+def test_a_column_too_many_or_too_few_at_the_end_is_refused():
+    lines = write(report(), as_workbook=False).decode("utf-8-sig").split("\r\n")
+    at = lines.index("Table 4 Holdings")
+    for header, said in (
+        (f"{lines[at + 1]},More", "has 17 columns"),
+        (lines[at + 1].removesuffix(",Vintage"), "15 col"),
+    ):
+        changed = "\r\n".join([*lines[: at + 1], header, "", *lines[at + 4 :]])
+        with pytest.raises(RegistryError, match=said):
+            read(changed.encode(), as_workbook=False)
 
 
 def test_a_missing_table_is_named():

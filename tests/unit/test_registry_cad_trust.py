@@ -70,6 +70,20 @@ def test_json_and_csv_say_the_same():
     assert as_json(made) == as_json(records(('holder = "Government of Japan"', 'holder = "=Government"')))
 
 
+def test_a_period_of_three_years_has_an_issuance_for_each_with_its_own_days():
+    whole = handover(
+        ("from = 2021-01-01", "from = 2020-09-28"),
+        ("to = 2021-12-31", "to = 2022-03-31"),
+        ("verified = [", "verified = [{ vintage = 2020, tco2 = 0 }, { vintage = 2022, tco2 = 0 }, "),
+    )
+    made = build(whole, "TH014", date(2020, 9, 28), date(2022, 3, 31))
+    assert [(one["startDate"], one["endDate"]) for one in made.issuances] == [
+        ("2020-09-28", "2020-12-31"), ("2021-01-01", "2021-12-31"), ("2022-01-01", "2022-03-31"),
+    ]  # fmt: skip
+    assert len({one["id"] for one in made.issuances}) == 3
+    assert [unit["issuanceId"] for unit in made.units] == [made.issuances[1]["id"]]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [

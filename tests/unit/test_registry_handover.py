@@ -152,6 +152,24 @@ def test_no_more_is_verified_than_was_computed_and_less_is_said():
         against_computed(one, {2022: 2017})
 
 
+def test_a_block_that_begins_after_its_end_is_refused():
+    with pytest.raises(RegistryError, match="block jpn-2021 begins after its end"):
+        handover(
+            ("last_unit = 6009", "last_unit = 5000"),
+            ('last_id = "CA0001-THA01-THA-1,009-2021"', "last_id = 1"),
+            ("THA-1-2021", "THA-2-2021"),
+        )
+
+
+def test_a_block_and_a_vintage_are_there_once():
+    text = changed()
+    block = text[text.index("[[block]]") : text.index("[[action]]")]
+    with pytest.raises(RegistryError, match="block jpn-2021 is there 2 times"):
+        read(text.replace(block, block * 2), "handover.toml")
+    with pytest.raises(RegistryError, match="a vintage was verified twice"):
+        handover(("tco2 = 2017 }]", "tco2 = 1 }, { vintage = 2021, tco2 = 2017 }]"))
+
+
 KEY = ("TH014", date(2021, 1, 1), date(2021, 12, 31), 1)
 NOTIFIED = (
     Part(vintage=2021, side="JPN", holder="Government of Japan", tco2=1009),
