@@ -31,7 +31,9 @@ written as `sha256:` and 64 hexadecimal digits.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -51,6 +53,9 @@ _PREAMBLE_OF_QUALITY = b"jcm-mrv inputs 2"
 _ARRAY_HEADER = 20
 _EPOCH_2000_US = 946_684_800_000_000
 _NONE: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+# The server makes a window's arrays whole before it sends them; a month of minutes still sorts in its work_mem of 4 MB.
+_WINDOW = timedelta(days=31)
+_TRUE = b"\x01"
 _NAN = np.uint64(0x7FF8000000000000)
 
 
@@ -213,16 +218,33 @@ class StoredReadings:
         reach_from = installed if before is None else max(installed, before)
         reach_to = (removed or end) if after is None else after + MICROSECOND
         reach_to = reach_to if removed is None else min(reach_to, removed)
-        span = {**span, "start": reach_from, "end": reach_to}
-        ts, register, power, received = self._arrays(f"series_{credited.column}", span, 4)
-        (arrival,), (conflict,) = self._arrays("arrival_timed", span, 1), self._arrays("conflicts", span, 1)
+        pieces = [self._piece(credited, span, *window) for window in windows(start, end, reach_from, reach_to)]
+        t_us, register, power, received, arrival, conflict = (
+            np.concatenate(parts) for parts in zip(*pieces, strict=True)
+        )
         return Series(
-            t_us=_instants(ts),
-            register_mwh=to_mwh(_elements(register, ">f8").astype(np.float64)),
-            power_w=_elements(power, ">f8").astype(np.float64),
+            t_us=t_us,
+            register_mwh=register,
+            power_w=power,
             opening=credited.opening if reach_from == installed else None,
             closing=credited.closing if reach_to == removed else None,
-            receipts=Receipts(_instants(received), _instants(arrival), _instants(conflict)),
+            receipts=Receipts(received, arrival, conflict),
+        )
+
+    def _piece(
+        self, credited: Credited, span: Mapping[str, object], start: datetime, end: datetime
+    ) -> tuple[NDArray[Any], ...]:
+        """Read a window: instants, registers, power, receipts; arrivals and conflicts."""
+        span = {**span, "start": start, "end": end}
+        ts, register, power, received, microseconds = self._arrays(f"series_{credited.column}", span, 5)
+        arrival = self._arrays("arrival_timed", span, 1)[0] if microseconds == _TRUE else None
+        return (
+            _instants(ts),
+            to_mwh(_elements(register, ">f8").astype(np.float64)),
+            _elements(power, ">f8").astype(np.float64),
+            _instants(received),
+            _instants(arrival),
+            _instants(self._arrays("conflicts", span, 1)[0]),
         )
 
     def deliveries(self, site: str, start: datetime, end: datetime) -> Deliveries:
@@ -245,6 +267,17 @@ class StoredReadings:
         cursor.execute(_QUERIES[query], span)
         assert cursor.pgresult is not None  # noqa: S101 - a select has a result
         return [cursor.pgresult.get_value(0, number) for number in range(count)]
+
+
+def windows(
+    start: datetime, end: datetime, reach_from: datetime, reach_to: datetime
+) -> list[tuple[datetime, datetime]]:
+    """Cut what is read, from `reach_from` to before `reach_to`, into windows.
+
+    What lies around the span from start to end, few readings over any time, goes with the outer windows.
+    """
+    inner = (start + n * _WINDOW for n in range(1, -(-(end - start) // _WINDOW)))
+    return list(pairwise([reach_from, *(edge for edge in inner if reach_from < edge < reach_to), reach_to]))
 
 
 def _elements(array: bytes | None, kind: str) -> NDArray[np.generic]:
