@@ -76,9 +76,7 @@ def test_a_session_from_freeze_to_notification(run, openssl, plant, tmp_path):
     )
     again = run("period", "freeze", *DAYS).stderr.splitlines()
     assert again[0] == "frozen as revision 2"
-    assert again[1].startswith(
-        "since revision 1: ER 7 -> 7 (+0) tCO2, RE +0.000 kg; 5 late readings of 1 device in 1"
-    )
+    assert again[1].startswith("since revision 1: ER 7 -> 7 (+0) tCO2, RE +0.000 kg; 5 late readings of 1 device in 1")
     assert (
         "late readings\n  s-P1/inv-1: 5 readings from 2021-02-28T17:30:00+00:00" in run("period", "diff", *DAYS).stdout
     )
