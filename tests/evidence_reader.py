@@ -86,7 +86,6 @@ def check(path, public_key):
         need((seal["previous"], seal["previous_day"]) == before, f"chain at {seal['day']}")
         last[seal["site"]] = sha(line["statement"].encode()).hex(), seal["day"]
         seals[seal["site"], seal["day"]] = seal
-
     for line in map(json.loads, bundle["days.jsonl"].splitlines()):
         seal, leaves = seals[line["site"], line["day"]], {}
         for m in map(json.loads, bundle[line["file"]].splitlines()):
