@@ -280,6 +280,13 @@ def test_the_structure_sheet_names_nobody_and_has_every_monitoring_point(book):
     ]
 
 
+def test_the_structure_sheet_counts_devices_where_there_are_many(declaration, build, a_system, a_device):
+    devices = [a_device(f"inv-{n}", 1, "inverter") for n in range(5)]
+    result = build([a_system("pv-1", {2021: 5}, devices=devices)], date(2021, 1, 1), date(2021, 12, 31))
+    book = openpyxl.load_workbook(io.BytesIO(render(result, declaration, "xlsx")))
+    assert [row[4] for row in book["MSS"].values][-1] == "5 inverters (see the sheet Devices)"
+
+
 def test_notes_say_what_was_not_confirmed_in_the_form(book):
     said = [row[0] for row in book["Notes"].values if row[0]]
     assert "Not confirmed in the form itself: compare with the form in force" in said
