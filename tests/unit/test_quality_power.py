@@ -88,6 +88,17 @@ def test_the_hampel_identifier_is_the_library_s(window: int) -> None:
     assert ours.sum() >= 10
 
 
+def test_asked_of_some_readings_the_hampel_identifier_says_what_it_says_of_all() -> None:
+    rng = np.random.default_rng(8)
+    for length in range(40):
+        values = rng.normal(100, 5, length)
+        values[rng.random(length) < 0.1] *= 3
+        values[rng.random(length) < 0.05] = np.nan
+        among = rng.random(length) < 0.5
+        everywhere = power.hampel(values, 7, 3.0)
+        assert np.array_equal(power.hampel(values, 7, 3.0, among), everywhere & among)
+
+
 def test_completeness_is_the_library_s() -> None:
     t, _, _ = sunny(15)
     kept = t[np.random.default_rng(3).random(len(t)) < 0.8]
