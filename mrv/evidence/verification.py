@@ -25,6 +25,7 @@ from mrv.evidence.merkle import ProofError, proven_root
 from mrv.evidence.redecoding import Decoder
 from mrv.evidence.rows import READINGS_HEAD, Line, Used, UsedPart, proof_from
 from mrv.inputs import Series
+from mrv.meters.rules import MeterRule
 from mrv.quality.receipts import Deliveries, Receipts
 from mrv.quality.rules import REGISTER_ONLY, rule_set
 from mrv.register_rules import to_mwh
@@ -401,6 +402,13 @@ def _comparable(result: dict[str, Any]) -> dict[str, Any]:
     for system in kept["systems"]:
         for device in system["devices"]:
             device.pop("serial_number", None)
+    # A serial number and a certificate that are withheld look as if there were none.
+    unknown = {MeterRule.NO_SERIAL_NUMBER.id, MeterRule.NO_CERTIFICATE.id}
+    for meter in kept.get("meters", ()):
+        meter.pop("serial_number", None)
+        meter["findings"] = [finding for finding in meter["findings"] if finding["rule"] not in unknown]
+    rules = {rule: count for rule, count in kept["quality"]["rules"].items() if rule not in unknown}
+    kept["quality"] = {**kept["quality"], "rules": rules}
     return kept
 
 
