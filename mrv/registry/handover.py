@@ -209,8 +209,11 @@ class Handover(Declared):
         years = {(one.project, year) for one in chosen for year in range(one.first_day.year, one.last_day.year + 1)}
         blocks = tuple(block for block in self.blocks if (block.project, block.vintage) in years)
         kept = {block.id for block in blocks}
+        # An authorization of other projects is theirs to report; one that no block has yet is everybody's.
+        others = {block.authorization for block in self.blocks} - {block.authorization for block in blocks}
         return self.model_copy(
             update={
+                "authorizations": tuple(one for one in self.authorizations if one.id not in others),
                 "notifications": tuple(chosen),
                 "blocks": blocks,
                 "actions": tuple(one for one in self.actions if one.block in kept),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrv.errors import RegistryError
+from mrv.registry.aef import build
 from mrv.registry.handover import Notification, Part
 from mrv.registry.handover_file import against_computed, completed, read, sums
 from tests.unit.registry_example import changed, handover
@@ -227,4 +228,25 @@ def test_blocks_are_held_against_notified_parts_too():
 def test_what_was_not_chosen_is_left_out():
     whole = handover()
     assert whole.only(whole.notifications) == whole
-    assert [len(part) for part in (whole.only([]).blocks, whole.only([]).actions, whole.only([]).holdings)] == [0, 0, 0]
+    none = whole.only([])
+    assert [len(part) for part in (none.blocks, none.actions, none.holdings, none.authorizations)] == [0, 0, 0, 0]
+
+
+def test_of_two_projects_each_has_its_own_rows():
+    text = changed()
+    of_project = text[text.index("[[notification]]") : text.index("[cad_trust]")]
+    other = of_project.replace("TH014", "TH015").replace("jpn-2021", "other").replace("TH-2025-001", "TH-2025-002")
+    # The serial numbers after those of the first block.
+    other = other.replace("THA-1-2021", "THA-1010-2021").replace("THA-1,009-2021", "THA-2018-2021")
+    authorization = text[text.index("[[authorization]]") : text.index("[[entity]]")]
+    second = authorization.replace("TH-2025-001", "TH-2025-002") + "quantity = 2017\n"
+    both = read(text.replace("[cad_trust]", f"{other}{second}[cad_trust]"), "handover.toml")
+    kinds = {"TH014": "solar PV", "TH015": "hydro"}
+    made = build(both, ["TH014", "TH015"], 2025, kinds)
+    assert [row["FirstID"] for row in made[3]] == [1, 1010]
+    assert [row["ActivityType"] for row in made[2]] == ["Solar", "Hydro"]
+    alone = both.only(both.of_project("TH015"))
+    made = build(alone, ["TH015"], 2025, kinds)
+    assert [(len(rows), rows[0].get("AuthorizationID")) for rows in (made[2], made[3], made[4])] == [
+        (1, "TH-2025-002")
+    ] * 3
