@@ -37,8 +37,12 @@ def receive(
     first_id: int,
     arrived: timedelta = timedelta(seconds=1),
     every: timedelta = timedelta(0),
+    skip: int = 0,
 ) -> None:
-    """Write one batch: topics and payloads, received at once, having arrived `every` so long."""
+    """Write one batch: topics and payloads, received at once, having arrived `every` so long.
+
+    The first `skip` are judged only, to be remembered.
+    """
     registry = registry_of(owner)
     messages = [
         Received(0, 0, topic, payload, 1, False, False, (received_at - arrived + number * every).timestamp())
@@ -47,17 +51,19 @@ def receive(
     judge = Judge(Memory())
     planned = plan(messages, registry, judge)
     judge.close_all(registry.owners, timedelta(seconds=300))
+    planned = planned[skip:]
     ids = range(first_id, first_id + len(planned))
-    aside = judge.aside.with_ids(ids, received_at)
+    aside = judge.aside.with_ids(range(first_id - skip, first_id + len(planned)), received_at)
     outcomes = [Outcome.QUARANTINED if one.rejections else Outcome.STORED for one in planned]
     kept = rows.readings(planned, ids, received_at) + rows.joined(aside, received_at + timedelta(seconds=20))
+    events = [] if skip else aside.events
     for statement, types, data in (
         ("copy_reading", rows.READING_TYPES, kept),
         ("copy_message", rows.MESSAGE_TYPES,
          rows.messages(planned, ids, outcomes, received_at=received_at, collector="c1")),
         ("copy_reading_part", rows.PART_TYPES, rows.parts(aside)),
         ("copy_device_event", rows.EVENT_TYPES,
-         ((received_at, ids[one.place], one.site, one.subject, one.event, one.detail) for one in aside.events)),
+         ((received_at, ids[one.place], one.site, one.subject, one.event, one.detail) for one in events)),
     ):  # fmt: skip
         with owner.cursor().copy(QUERIES[statement]) as copy:
             copy.set_types(types)

@@ -12,14 +12,16 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
+from devices.sparkplug import sparkplug_b_pb2
 from mrv import periods
 from mrv.basis import canonical_text
 from mrv.errors import MrvError
-from mrv.evidence.canonical import Seal
+from mrv.evidence.canonical import Commitments, Seal, message_leaf
 from mrv.evidence.errors import BundleError, EvidenceError
 from mrv.evidence.export import export
 from mrv.evidence.keys import SigningKey, make_key
 from mrv.evidence.merkle import EMPTY
+from mrv.evidence.rows import Line
 from mrv.evidence.sealing import seal_due
 from mrv.evidence.verification import verify
 from mrv.schedule import Schedule
@@ -228,6 +230,19 @@ def swapped_leaves(content):
     )
 
 
+def another_truth(content):
+    """A payload, its reading and its leaf changed together: who holds a full bundle holds the salts."""
+    some = lines(content, "messages/000002.jsonl")
+    line = Line.parse("s-P1", some[3])
+    said = json.loads(line.message.payload)
+    was, said["points"]["TotWhExp"] = said["points"]["TotWhExp"], said["points"]["TotWhExp"] + 1.0
+    message = line.message._replace(payload=json.dumps(said).encode())
+    salt = bytes.fromhex(json.loads(lines(content, "days.jsonl")[1])["salt"])
+    leaf = message_leaf(message, Commitments.of(message, salt))
+    content["messages/000002.jsonl"] = "".join([*some[:3], Line(line.place, leaf, message, None).line(), *some[4:]])
+    content["registers/0001.csv"] = content["registers/0001.csv"].replace(f",{was!r},", f",{was + 1.0!r},", 1)
+
+
 def changed_reading(content):
     content["registers/0001.csv"] = content["registers/0001.csv"].replace(",3001000.0,", ",3002000.0,")
 
@@ -295,6 +310,7 @@ FORGED = [
     *(one for one in NAIVE if one[0] not in FOUND_OTHERWISE),
     (missing_with_its_reading, "messages of 2021-03-01 (s-P1), place 3 of"),
     (swapped_leaves, "payload does not match its leaf"),
+    (another_truth, "the messages of 2021-03-01 (s-P1) and their proof do not give the sealed root"),
     (changed_factor, "the digest of the inputs is sha256:"),
     (changed_declaration, "the digest of the inputs is sha256:"),
     (changed_result, "result.json does not recompute: er_tco2 was 4, is 3"),
@@ -582,7 +598,27 @@ def sparkplug(plant) -> tuple[date, date]:
     return at.date(), at.date()
 
 
-@pytest.mark.parametrize("family", [opendtu, growatt, sparkplug])
+def sparkplug_long_after_its_birth(plant) -> tuple[date, date]:
+    """Data by alias alone, days after the births, whose own readings no register rule reaches back to."""
+    born, _ = sparkplug(plant)
+    vectors = tomllib.loads(FAMILIES["sparkplug-b"])["vector"]
+    birth = next(one for one in vectors if one["about"] == "births, then data by alias")["messages"]
+    data = sparkplug_b_pb2.Payload.FromString(bytes.fromhex(birth[2]["payload_hex"]))
+    given = [(f"jcm/v1/{plant.site}/via/{one['topic']}", bytes.fromhex(one["payload_hex"])) for one in birth[:2]]
+    begin = datetime(born.year, born.month, born.day, tzinfo=UTC)
+    for hour in range(24, 120):
+        at = begin + timedelta(hours=hour)
+        data.timestamp = int(at.timestamp() * 1000)
+        for metric in data.metrics:
+            metric.timestamp = data.timestamp
+        data.metrics[0].double_value += 0.5
+        # Each with the births before it, which tell what the aliases mean; only the data is written.
+        written = (f"jcm/v1/{plant.site}/via/{birth[2]['topic']}", data.SerializeToString())
+        receive(plant.owner, [*given, written], at + timedelta(minutes=1), first_id=1000 + 10 * hour, skip=2)
+    return born + timedelta(days=3), born + timedelta(days=4)
+
+
+@pytest.mark.parametrize("family", [opendtu, growatt, sparkplug, sparkplug_long_after_its_birth])
 def test_readings_of_foreign_families_follow_from_their_messages(plant, key, tmp_path, family):
     days = family(plant) or (FIRST, LAST)
     assert plant.owner.execute("select count(*) from reading where energy_exported_wh is not null").fetchone()[0]
