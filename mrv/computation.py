@@ -64,6 +64,8 @@ class _Register:
     credited: Credited
     days: Sequence[EnergyDay]
     intervals: Intervals
+    """Of a register that is subtracted; none of the others, so that a fleet's are not held together."""
+    interval_s: float | None
     rules: Mapping[str, int]
     covered_us: int
     length_us: int
@@ -286,7 +288,8 @@ def _register(
     return _Register(
         credited=credited,
         days=days,
-        intervals=found,
+        intervals=found if credited.quantity in SUBTRACTED else Intervals.none(),
+        interval_s=found.seconds,
         rules=rules,
         covered_us=sum(day.covered_us for day in owed),
         length_us=sum(day.length_us for day in owed),

@@ -51,6 +51,17 @@ class Intervals:
     dropped_source: NDArray[np.int64]
     dropped_rule: NDArray[np.uint8]
 
+    @classmethod
+    def none(cls) -> "Intervals":
+        """No interval and no reading."""
+        whole, code = np.empty(0, np.int64), np.empty(0, np.uint8)
+        return cls(whole, whole, whole, whole, code, whole, whole, code)
+
+    @property
+    def seconds(self) -> float | None:
+        """Median length [s]; None without an interval."""
+        return float(np.median(np.diff(self.t_us))) / 1_000_000 if len(self.t_us) > 1 else None
+
     @property
     def t0_us(self) -> NDArray[np.int64]:
         """Start of each interval [µs UTC]."""

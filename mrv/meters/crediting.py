@@ -39,7 +39,11 @@ class Register(Protocol):
 
     @property
     def intervals(self) -> Intervals:
-        """Its intervals."""
+        """Its intervals, where it is subtracted."""
+
+    @property
+    def interval_s(self) -> float | None:
+        """The time between its readings [s], the median; None without two of them."""
 
     @property
     def rules(self) -> Mapping[str, int]:
@@ -232,7 +236,7 @@ class _System:
         error = permissible(credited.device) if found else None
         spans = tuple(self._span(number, run) for run in found)
         held = Held(credited, *place, error, found, spans)
-        findings = list(of_meter(held, self.declaration, register.rules, register.intervals, self.period))
+        findings = list(of_meter(held, self.declaration, register.rules, register.interval_s, self.period))
         missing = self.not_invoiced[number]
         if missing:
             text = f"{credited.device.id}: no invoice covers {len(missing)} day(s) of what it counts as"

@@ -9,17 +9,13 @@ from datetime import date
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-import numpy as np
-
 from devices.declarations import Calibration, Device, ProjectDeclaration
 from mrv.basis import Credited
 from mrv.meters.calibration import Permissible, Run, State, following, found_percent
 from mrv.meters.result import CalibrationSpan, Finding
 from mrv.meters.rules import MeterRule
 from mrv.register_rules import Rule
-from mrv.registers import Intervals
 
-_MICROSECONDS = 1_000_000
 # Readings of a device that is polled come a little apart from their interval.
 _INTERVAL_MARGIN = 1.05
 
@@ -38,7 +34,11 @@ class Held:
 
 
 def of_meter(
-    held: Held, declaration: ProjectDeclaration, rules: Mapping[str, int], found: Intervals, period: tuple[date, date]
+    held: Held,
+    declaration: ProjectDeclaration,
+    rules: Mapping[str, int],
+    interval_s: float | None,
+    period: tuple[date, date],
 ) -> Iterator[Finding]:
     """List what is to be told about a register that counts."""
     device = held.credited.device
@@ -62,7 +62,7 @@ def of_meter(
         yield _finding(
             MeterRule.ROLLED_OVER, f"{device.id} passed {width:,f} Wh {rollovers} time(s), as declared", rollovers
         )
-    yield from _plan(held, found)
+    yield from _plan(held, interval_s)
     fields = (device.fields or {}).get(held.credited.point)
     if fields is not None and fields.total_of:
         yield _finding(
@@ -146,7 +146,7 @@ def _replacement(held: Held, declaration: ProjectDeclaration, period: tuple[date
                 )
 
 
-def _plan(held: Held, found: Intervals) -> Iterator[Finding]:
+def _plan(held: Held, seconds: float | None) -> Iterator[Finding]:
     plan, device = held.credited.system.monitoring_plan, held.credited.device
     if plan is None:
         return
@@ -162,13 +162,12 @@ def _plan(held: Held, found: Intervals) -> Iterator[Finding]:
             f"{device.id} is declared with accuracy class {device.accuracy_class or 'none'}, the monitoring plan has "
             f"{plan.accuracy_class}",
         )
-    if plan.reading_interval_s is not None and len(found.t_us) > 1:
-        seconds = float(np.median(np.diff(found.t_us))) / _MICROSECONDS
-        if seconds > plan.reading_interval_s * _INTERVAL_MARGIN:
-            yield _finding(
-                MeterRule.INTERVAL_DIFFERS,
-                f"{device.id} was read every {seconds:,.0f} s, the monitoring plan has {plan.reading_interval_s} s",
-            )
+    planned = plan.reading_interval_s
+    if planned is not None and seconds is not None and seconds > planned * _INTERVAL_MARGIN:
+        yield _finding(
+            MeterRule.INTERVAL_DIFFERS,
+            f"{device.id} was read every {seconds:,.0f} s, the monitoring plan has {planned} s",
+        )
 
 
 def tolerance_percent(devices: list[Device]) -> Decimal:
