@@ -11,9 +11,9 @@ from mrv.result import PeriodResult
 
 NAME = "Meters"
 COLUMNS = (
-    ("System", 14), ("Device", 20), ("Counts as", 12), ("Serial number", 18), ("Accuracy class", 10),
-    ("Maximum permissible error (%)", 16), ("From", 12), ("To", 12), ("Calibration", 12), ("Error taken (%)", 10),
-    ("Taken against the credit (Wh)", 17), ("Metered (Wh)", 17), ("Credited (Wh)", 17), ("All calibrations", 46),
+    ("System", 10), ("Device", 16), ("Counts as", 11), ("Serial number", 16), ("Accuracy class", 10),
+    ("Maximum permissible error (%)", 12), ("From", 12), ("To", 12), ("Calibration", 11), ("Error taken (%)", 8),
+    ("Taken against the credit (Wh)", 16), ("Metered (Wh)", 16), ("Credited (Wh)", 17), ("All calibrations", 40),
 )  # fmt: skip
 INVOICES = (
     "System", "Number", "Counts as", "Issuer", "From", "To", "Invoiced (Wh)", "Metered (Wh)", "Difference (%)",
@@ -37,6 +37,7 @@ def write_meters(
     sheet.set_row(0, 24)
     for column, (header, _) in enumerate(COLUMNS):
         write_text(sheet, 1, column, column, header, formats.header)
+    sheet.set_row(1, 42)
     row = _meters(sheet, formats, result, particulars, 1)
     row = _invoices(sheet, formats, result, row + 2)
     _findings(sheet, formats, result, row + 2)
