@@ -32,6 +32,7 @@ _NUMBERS = {
     for table in TABLES
 }
 _MOST_NAMED = 5
+_MOST_DIGITS = 30
 
 
 def build(handover: Handover, projects: Sequence[str], year: int, kinds: Mapping[str, str]) -> Report:
@@ -271,7 +272,7 @@ def _typed(field: Field, cell: str) -> Cell:
         return cell
     match field.kind:
         case "integer" | "serial" | "year":
-            return int(cell) if cell.isascii() and cell.isdigit() else cell
+            return int(cell) if cell.isascii() and cell.isdigit() and len(cell) <= _MOST_DIGITS else cell
         case "date":
             return read_day(cell) or cell
         case "instant":

@@ -200,7 +200,7 @@ def _references(report: Report) -> Iterator[str]:
                 yield f"{where(table, number, 'CooperativeApproachID')}: {authorization} is not of {approach}"
             entity = row.get("Using/cancellingEntityID")
             if entity not in {None, NOT_APPLICABLE} and entity not in entities:
-                yield f"{where(table, number, 'Using/cancellingEntityID')}: {entity} is not in {ENTITIES.title}"
+                yield f"{where(table, number, 'Using/cancellingEntityID')}: {entity!r} is not in {ENTITIES.title}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, StringConstraints
+from pydantic import Field, PlainValidator, Strict, StringConstraints
 
 from devices.declarations import Declared
 from devices.declared_values import Country, Identifier, Instant, Text
@@ -27,6 +27,15 @@ Tonnes = Annotated[int, Field(ge=0)]
 Serial = Annotated[int, Field(ge=1)]
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*\.[0-9]+$")]
 Many = Strict(strict=False)
+
+
+def _itmo_id(value: object) -> int | str:
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError(f"expected {_ID}, not {value!r}")
+
+
+ItmoId = Annotated[int | str, PlainValidator(_itmo_id)]
 
 
 class Submission(Declared):
@@ -134,8 +143,8 @@ class Block(Declared):
     authorization: Text | None = Field(default=None, description="the id of an [[authorization]]")
     registry: Text | None = Field(default=None, description='the Party\'s ITMO registry, such as "JPN01"')
     first_transferring_party: Country | None = Field(default=None, description=_COUNTRY)
-    first_id: Serial | Text | None = Field(default=None, description=_ID)
-    last_id: Serial | Text | None = Field(default=None, description=_ID)
+    first_id: ItmoId | None = Field(default=None, description=_ID)
+    last_id: ItmoId | None = Field(default=None, description=_ID)
     gwp: Text | None = Field(default=None, description=_TEXT)
     status: Text | None = Field(default=None, description='CAD Trust\'s status of the unit, such as "Held"')
 
@@ -153,8 +162,8 @@ class Action(Declared):
     at: Instant = Field(description="an instant with its offset, such as 2025-11-11T12:00:00+09:00")
     type: Text = Field(description='an action type such as "First transfer"')
     subtype: Text | None = Field(default=None, description="an action subtype")
-    first_id: Serial | Text | None = Field(default=None, description=_ID)
-    last_id: Serial | Text | None = Field(default=None, description=_ID)
+    first_id: ItmoId | None = Field(default=None, description=_ID)
+    last_id: ItmoId | None = Field(default=None, description=_ID)
     transferring_party: Country | None = Field(default=None, description=_COUNTRY)
     acquiring_party: Country | None = Field(default=None, description=_COUNTRY)
     purpose: Text | None = Field(default=None, description=_TEXT)
@@ -169,8 +178,8 @@ class Holding(Declared):
 
     block: Text = Field(description="the id of a [[block]]")
     year: Year = Field(description="the year on whose 31 December it was held")
-    first_id: Serial | Text | None = Field(default=None, description=_ID)
-    last_id: Serial | Text | None = Field(default=None, description=_ID)
+    first_id: ItmoId | None = Field(default=None, description=_ID)
+    last_id: ItmoId | None = Field(default=None, description=_ID)
 
 
 class CadTrust(Declared):
@@ -194,8 +203,8 @@ class Handover(Declared):
         default=(), alias="authorization", description="[[authorization]] tables"
     )
     entities: Annotated[tuple[Entity, ...], Many] = Field(default=(), alias="entity", description="[[entity]] tables")
-    notifications: Annotated[tuple[Notification, ...], Many, Field(min_length=1)] = Field(
-        alias="notification", description="[[notification]] tables"
+    notifications: Annotated[tuple[Notification, ...], Many] = Field(
+        default=(), alias="notification", description="[[notification]] tables"
     )
     blocks: Annotated[tuple[Block, ...], Many] = Field(default=(), alias="block", description="[[block]] tables")
     actions: Annotated[tuple[Action, ...], Many] = Field(default=(), alias="action", description="[[action]] tables")

@@ -57,6 +57,8 @@ def read(text: str, name: str) -> Handover:
 
 def contradictions(handover: Handover) -> Iterator[str]:
     """Say what does not hold together, one line each, with the numbers."""
+    if not handover.notifications:
+        yield "there is no [[notification]]: say what was verified, and what was notified to whom"
     spans = sorted((one.project, one.first_day, one.last_day) for one in handover.notifications)
     for (project, _, before), (other, after, _) in pairwise(spans):
         if project == other and after <= before:

@@ -14,6 +14,7 @@ _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 # The largest AEF that was heard of has some thousand rows; a workbook of more than this is something else.
 _MOST_BYTES = 64 * 1024 * 1024
+_MOST_COLUMNS = 256
 
 
 def read_workbook(content: bytes) -> dict[str, list[list[str]]]:
@@ -74,8 +75,10 @@ def _rows(sheet: ET.Element, shared: list[str], name: str) -> list[list[str]]:
         for cell in row.iter(f"{_MAIN}c"):
             if cell.find(f"{_MAIN}f") is not None:
                 raise RegistryError(f"has a formula in {name}!{cell.get('r')}: enter its value")
-            column = _column(cell.get("r") or "")
-            cells += [""] * (column - len(cells)) + [_value(cell, shared)]
+            value = _value(cell, shared)
+            # Spreadsheets give a format to cells far to the right that hold nothing.
+            if value:
+                cells += [""] * (_column(cell.get("r") or "") - len(cells)) + [value]
         rows.append(cells)
     return rows
 
@@ -103,4 +106,6 @@ def _column(reference: str) -> int:
     number = 0
     for letter in letters[0]:
         number = number * 26 + ord(letter) - ord("A") + 1
+    if number > _MOST_COLUMNS:
+        raise ValueError(reference)
     return number - 1

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mrv.registry.aef import build, read, sheets_of, write
 from mrv.registry.aef_fields import TABLES
 from mrv.registry.aef_rules import problems
 from mrv.registry.itmo import Itmo
+from mrv.registry.tables import as_csv
 from tests.unit.registry_example import handover, report
 
 ACTIONS_IN_ORDER = [
@@ -177,7 +179,7 @@ def test_tables_without_rows_have_their_header_all_the_same():
         (3, {"AuthorizationID": "TH-9"}, "Authorization ID: TH-9 is not in Table 2 Authorizations"),
         (3, {"CooperativeApproachID": "CA0002"}, "TH-2025-001 is not of CA0002"),
         (3, {"ActionType": "Cancellation", "TransferringPartyID": "NA", "Using/cancellingEntityID": "9"},
-         "9 is not in Table 5"),
+         "'9' is not in Table 5"),
         (3, {"ActionType": "Use", "TransferringPartyID": "NA"}, "are held, and 1 to 1009 had the action Use"),
         (4, {"MitigationType": "Removals"}, "Mitigation type: Removals, and Table 3 Actions, row 1 says Emission red"),
         (4, {"PartyITMORegistryID": "JPN1"}, "Party ITMO registry ID: 'JPN1' is not of the form of THA01"),
@@ -281,6 +283,23 @@ def test_a_column_too_many_or_too_few_at_the_end_is_refused():
         changed = "\r\n".join([*lines[: at + 1], header, "", *lines[at + 4 :]])
         with pytest.raises(RegistryError, match=said):
             read(changed.encode(), as_workbook=False)
+
+
+CELLS = st.one_of(st.text(max_size=12), st.integers(0, 10**40).map(str), st.sampled_from([
+    "", "NA", "9" * 5000, "CA0001-THA01-THA-1-2021", "Use", "First transfer", "non-GHG", "GHG", "31/02/2025", "46000",
+    "2025-11-11T03:00:00.000Z", "TH-2025-001", "2021", "1", "1009", "JPN", "Issuance",
+]))  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 26), CELLS), min_size=1, max_size=6))
+def test_whatever_a_cell_says_it_is_told_on_lines(changes):
+    tables = sheets_of(report())
+    for table, column, cell in changes:
+        (row,) = tables[table].rows
+        at = column % len(row)
+        tables[table] = replace(tables[table], rows=((*row[:at], cell, *row[at + 1 :]),))
+    assert all(line.isprintable() for line in problems(read(as_csv(tables), as_workbook=False)))
 
 
 def test_a_missing_table_is_named():

@@ -82,6 +82,9 @@ def test_every_vintage_of_the_period_is_accounted_for_once(verified, parts, said
         ('block = "jpn-2021"\nat', 'block = "jpn"\nat', "action 1: there is no block jpn"),
         ("year = 2025", "year = 2025\nfirst_id = 2\nlast_id = 1010", "2 to 1010 lies outside block jpn-2021, 1 to"),
         ("year = 2025", "year = 2025\nfirst_id = 9\nlast_id = 8", "9 to 8 lies outside block"),
+        ("year = 2025", "year = 2025\nfirst_id = 0", "holding[0].first_id: expected a serial number"),
+        ("year = 2025", "year = 2025\nfirst_id = true", "not True"),
+        ("year = 2025", 'year = 2025\nfirst_id = ""', "'' is no ITMO identifier"),
         ("2025-11-11T12:00:00+09:00", "2025-11-11", "expected an instant"),
         ("2025-11-11T12:00:00+09:00", "2025-11-11T12:00:00", "has no offset"),
         ('side = "JPN"\nholder = "Government of Japan"\nunit', 'side = "JPN"\nholder = "A"\nunit', "is of A (JPN)"),
@@ -96,6 +99,22 @@ def test_what_cannot_be_is_refused_on_one_line(before, after, said):
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert str(refused.value).startswith("handover.toml: ")
+
+
+def test_a_file_that_notifies_nothing_is_refused():
+    with pytest.raises(RegistryError) as refused:
+        read("", "handover.toml")
+    assert str(refused.value) == (
+        "handover.toml: there is no [[notification]]: say what was verified, and what was notified to whom"
+    )
+
+
+def test_one_mistake_is_told_once():
+    with pytest.raises(RegistryError) as refused:
+        handover(("vintage = 2021, tco2 = 2017", "vintage = 21, tco2 = 2017"))
+    assert str(refused.value) == (
+        "handover.toml: notification[0].verified[0].vintage: expected a calendar year such as 2021, not 21"
+    )
 
 
 def test_blocks_are_no_longer_than_the_part_they_were_issued_for():

@@ -176,6 +176,22 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused_unread(monkeypatch):
         from_xlsx(a_zip(big="0" * (3 * 1024 * 1024)))
 
 
+def test_a_cell_far_to_the_right_is_refused_and_an_empty_one_passed_over():
+    content = as_xlsx(sheets([("a", "b", "1")]), {}, created=MADE)
+    for cell, said in (("<c r='XFD3'/>", None), ("<c r='XFD3'><v>1</v></c>", "is no workbook that can be read")):
+        file = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(file, "w") as after:
+            for name in before.namelist():
+                after.writestr(
+                    name, before.read(name).replace(b"</row></sheetData>", cell.encode() + b"</row></sheetData>")
+                )
+        if said is None:
+            assert from_xlsx(file.getvalue()) == sheets([("a", "b", "1")])
+        else:
+            with pytest.raises(RegistryError, match=said):
+                from_xlsx(file.getvalue())
+
+
 def test_a_workbook_with_entities_is_refused():
     content = as_xlsx(sheets([]), {}, created=MADE)
     file = io.BytesIO()
