@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,8 +130,8 @@ def simulate(
             check_writable(path)
     if declarations is not None:
         write_whole(declarations, declaration(made, seed=seed, first_day=start).encode())
-    # Today of each site began within the last day, and may end before UTC's does.
-    simulation = Simulation(made, start, days + 1 if live and days else days, step_s, faults)
+    # Counted from UTC's yesterday: west of Greenwich it may still be that day, east of it tomorrow already.
+    simulation = Simulation(made, start, days + 2 if live and days else days, step_s, faults)
     summary = _Summary(seed, start, days, sites, len(made), sorted({device.family.name for device in made}))
     if days:
         _run(simulation, summary, speed, dry_run=dry_run)
@@ -186,6 +187,8 @@ def _run(simulation: "Simulation", summary: _Summary, speed: float | str, *, dry
     messages: Iterable[Message] = simulation.messages()
     if speed == _REALTIME:
         now = time.time()
+        end = now + 86_400 * summary.content["days"]
+        messages = takewhile(lambda message: message.at < end, messages)
         messages = (message for message in messages if message.at >= now)
     started = time.monotonic()
     counted = summary.count(_paced(messages, speed))
