@@ -50,7 +50,7 @@ def _meters(sheet: Worksheet, formats: Formats, result: PeriodResult, particular
         error = "not held to calibration" if meter.error_percent is None else f"{meter.error_percent:f}"
         unconfirmed = "default" in meter.error_source
         listed = wording.all_calibrations(particulars.calibrations(meter.site, meter.id)) or "none declared"
-        for span in meter.calibration or (None,):
+        for place, span in enumerate(meter.calibration or (None,)):
             row += 1
             texts = (
                 meter.system, meter.id, meter.quantity, meter.serial_number or "none", meter.accuracy_class or "none",
@@ -66,8 +66,12 @@ def _meters(sheet: Worksheet, formats: Formats, result: PeriodResult, particular
                 write_text(sheet, row, 8, 8, span.state, style)
                 write_text(sheet, row, 9, 9, f"{span.error_percent:f}", formats.centred)
                 write_number(sheet, row, 10, span.taken_wh, exact)
-            write_number(sheet, row, 11, meter.metered_wh, wh)
-            write_number(sheet, row, 12, meter.credited_wh, exact)
+            # Once for a meter, so that the columns add up.
+            for column, energy, style in ((11, meter.metered_wh, wh), (12, meter.credited_wh, exact)):
+                if place == 0:
+                    write_number(sheet, row, column, energy, style)
+                else:
+                    write_text(sheet, row, column, column, "", formats.centred)
             write_text(sheet, row, 13, 13, listed, formats.text)
             set_height(sheet, row, (listed, COLUMNS[13][1]), (texts[5], COLUMNS[5][1]))
     return row
@@ -78,6 +82,7 @@ def _invoices(sheet: Worksheet, formats: Formats, result: PeriodResult, row: int
         return row
     write_text(sheet, row, 0, _LAST, "Invoices held against the meters on their own days", formats.heading)
     row += 1
+    sheet.set_row(row, 30)
     for column, header in enumerate(INVOICES):
         write_text(sheet, row, column, column, header, formats.header)
     wh = formats.number(WH)
