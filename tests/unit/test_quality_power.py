@@ -70,6 +70,10 @@ def test_a_single_reading_out_and_back_is_a_spike_and_a_cloud_is_not() -> None:
     clouded = w.copy()
     clouded[noon : noon + 3] *= 0.3
     assert not power.spikes(clouded, RATED_W).any()
+    lifting = w.copy()
+    lifting[[noon, noon + 1]] = [0.3 * w[noon], 0.75 * w[noon]]  # its neighbours do not agree
+    assert power.hampel(lifting, 7, 10.0)[noon]
+    assert not power.spikes(lifting, RATED_W).any()
     w[noon] = 0.2 * w[noon]
     w[noon + 288] *= 2
     assert np.flatnonzero(power.spikes(w, RATED_W)).tolist() == [noon, noon + 288]
@@ -86,6 +90,17 @@ def test_the_hampel_identifier_is_the_library_s(window: int) -> None:
     ours = power.hampel(values, window, 3.0)
     assert np.array_equal(ours, theirs)
     assert ours.sum() >= 10
+
+
+def test_stale_values_are_the_library_s() -> None:
+    rng = np.random.default_rng(9)
+    t = np.arange(400, dtype=np.int64) * 10 * MINUTE
+    for _ in range(50):
+        w = np.repeat(rng.uniform(0.02, 0.8, 400), rng.integers(1, 12, 400))[:400] * RATED_W
+        w[rng.random(400) < 0.02] = np.nan
+        theirs = gaps.stale_values_round(pd.Series(w), window=6).to_numpy()
+        assert theirs.any()
+        assert np.array_equal(power.stale(t, w, RATED_W), theirs)
 
 
 def test_asked_of_some_readings_the_hampel_identifier_says_what_it_says_of_all() -> None:
@@ -181,7 +196,7 @@ def test_fast_and_slow_clocks() -> None:
     received = t + 3_000_000
     assert not receipts.clock_fast(t, received).any()
     assert not receipts.clock_slow_days(t, received, EDGES).any()
-    received[5] = t[5] - 60_000_001
+    received[4:6] = t[4] - 60_000_000, t[5] - 60_000_001
     received[96:192] += 11 * MINUTE  # a clock 11 minutes slow, for a day
     received[192:288] = t[288]  # a day without a link: all of it comes at once
     assert np.flatnonzero(receipts.clock_fast(t, received)).tolist() == [5]
