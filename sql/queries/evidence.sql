@@ -98,7 +98,7 @@ order by p.ts, p.received_at, p.message_id
 -- name: last_birth
 -- The last birth certificate of a Sparkplug node before an instant: what its later messages mean hangs on it.
 select received_at from device_event
-where site_id = %(site)s and subject = %(subject)s and event = 'node_born' and received_at <= %(before)s
+where site_id = %(site)s and subject = %(subject)s and event = 'sparkplug_node_born' and received_at <= %(before)s
 order by received_at desc limit 1
 
 -- name: messages_below

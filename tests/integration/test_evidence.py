@@ -611,7 +611,7 @@ def sparkplug_long_after_its_birth(plant) -> tuple[date, date]:
         data.timestamp = int(at.timestamp() * 1000)
         for metric in data.metrics:
             metric.timestamp = data.timestamp
-        data.metrics[0].double_value += 0.5
+        data.metrics[0].long_value += 10
         # Each with the births before it, which tell what the aliases mean; only the data is written.
         written = (f"jcm/v1/{plant.site}/via/{birth[2]['topic']}", data.SerializeToString())
         receive(plant.owner, [*given, written], at + timedelta(minutes=1), first_id=1000 + 10 * hour, skip=2)
