@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pvanalytics.features import clipping
-from pvanalytics.quality import gaps, util
+from pvanalytics.quality import util
 
 from mrv.quality.sky import Sky
 
@@ -71,8 +71,8 @@ def stale(t_us: Instants, power_w: Values, rated_w: float) -> Mask:
 
     Notes
     -----
-    `pvanalytics.quality.gaps.stale_values_round` on the bare values; `stale_values_diff` calls Python for each reading
-    (0.6 s for a month of minutes, against 1 ms).
+    What `pvanalytics.quality.gaps.stale_values_round` marks, which shifts the series once for each reading of the hour:
+    7 ms for a day of minutes, against 0.1 ms. The tests hold the two together.
     """
     step = interval_us(t_us)
     if step == 0:
@@ -80,9 +80,21 @@ def stale(t_us: Instants, power_w: Values, rated_w: float) -> Mask:
     window = max(6, STALE_FOR_US // step)
     if len(t_us) < window:
         return np.zeros(len(t_us), dtype=np.bool_)
-    runs = gaps.stale_values_round(pd.Series(power_w), window=int(window), decimals=3)
     making = (power_w > LOWEST_SHARE * rated_w) & (power_w < NEAR_RATING * rated_w)
-    marked: Mask = runs.to_numpy(dtype=np.bool_) & making
+    marked: Mask = _unchanged(power_w, int(window)) & making
+    return marked
+
+
+def _unchanged(values: Values, window: int) -> Mask:
+    """Mark the runs of so many equal values, rounded to three decimals, but for the first of each."""
+    with np.errstate(invalid="ignore"):
+        same = np.diff(np.round(values, 3)) == 0
+    edges = np.diff(np.concatenate(([0], same.astype(np.int8), [0])))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    long = ends - starts >= window - 1
+    marks = np.zeros(len(values) + 1, dtype=np.int64)
+    marks[starts[long] + 1], marks[ends[long] + 1] = 1, -1
+    marked: Mask = np.cumsum(marks)[:-1] > 0
     return marked
 
 
