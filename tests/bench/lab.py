@@ -41,9 +41,9 @@ class _Servers(LocalServers):
 class Lab:
     """Real servers of the bench's own, made anew for each run."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str = "bench") -> None:
         home = default_directory()
-        self.servers = _Servers(home / "bench", packages=home / "packages")
+        self.servers = _Servers(home / folder, packages=home / "packages")
         self.tls_port = 0
         self.certificates = self.servers.directory / "certificates"
 
