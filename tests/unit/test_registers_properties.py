@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mrv import registers
 from mrv.register_rules import RegisterSpec, Rule
 from mrv.registers import Intervals, intervals
 
@@ -156,6 +158,22 @@ def test_retained_readings_give_the_same_intervals_again(pair: tuple[Series, Ser
     first = compute(pair[1])
     again = intervals(first.t_us, first.register_mwh, SPEC)
     assert same(first, again)
+
+
+@settings(max_examples=300)
+@given(faulty_series(), st.sampled_from([1, 3]), st.sampled_from([0, 2, 24]), st.sampled_from([0, 5, 400]))
+def test_arrays_decide_as_the_chains_do_reading_by_reading(
+    pair: tuple[Series, Series], samples: int, hours: int, jitter: int
+) -> None:
+    """Clean stretches never come to the chains; if they did, the chains would say the same."""
+    spec = replace(SPEC, confirm_samples=samples, confirm_for=timedelta(hours=hours), micro_decrease_wh=Decimal(jitter))
+    power = np.full(len(pair[1].t), 3_000.0)
+    found = intervals(pair[1].t, pair[1].r, spec, power_w=power)
+    with patch.object(registers, "_suspects", lambda t, *_: np.arange(max(len(t) - 1, 0), dtype=np.int64)):
+        walked = intervals(pair[1].t, pair[1].r, spec, power_w=power)
+    assert same(found, walked)
+    assert np.array_equal(found.source, walked.source)
+    assert np.array_equal(found.dropped_rule, walked.dropped_rule)
 
 
 @given(faulty_series())
