@@ -29,7 +29,7 @@ grant usage on schema public
     to jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant;
 
 -- The collector adds what was received. It cannot change or delete a row of evidence.
-grant select on project, site, device, device_install, declaration, period_revision, schema_migration
+grant select on project, site, device, device_install, declaration, period_revision, seal, schema_migration
     to jcm_mrv_collector;
 grant select, insert on message, reading, reading_part, reading_conflict, quarantine, device_event
     to jcm_mrv_collector;

@@ -24,7 +24,7 @@ from mrv.evidence.canonical import (
     microseconds,
     utc_day,
 )
-from mrv.evidence.documents import public_digest, public_form, text_digest
+from mrv.evidence.documents import public_digest, public_form
 from mrv.evidence.errors import EvidenceError
 from mrv.evidence.keys import SigningKey
 from mrv.evidence.merkle import Tree, prove
@@ -422,7 +422,6 @@ class _Export:
                 "revision": revision.number,
                 "received_until_us": microseconds(revision.received_until),
                 "inputs_digest": result.inputs_digest,
-                "result_sha256": text_digest(texts[RESULT]),
                 "documents": {name: public_digest(name, text, self._salt) for name, text in texts.items()},
                 "inputs": {name: self._writer.sha256(name) for name in INPUTS},
                 "er_tco2": result.er_tco2,

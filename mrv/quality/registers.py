@@ -157,23 +157,6 @@ def meters_against_inverters(
     return Against(len(days), above, sum(beyond.values(), Decimal(0)) / MWH_PER_WH)
 
 
-def invoice_against_meter(energy_wh: Decimal, invoiced_wh: Decimal, error_percent: Decimal) -> Decimal:
-    """Return by how much a meter's energy exceeds the invoiced one beyond what the meter may be wrong [Wh]; 0 if not.
-
-    Parameters
-    ----------
-    energy_wh, invoiced_wh
-        Of the same register and the same span: a billing cycle that differs from the period is no such.
-    error_percent
-        The meter's permissible error [%].
-
-    Notes
-    -----
-    Monitoring option B. A published case: 48,797,160 kWh monitored, 48,804,719 kWh invoiced (CDM, 1C7MJILH4KFX0A5).
-    """
-    return max(Decimal(0), energy_wh - invoiced_wh * (100 + error_percent) / 100)
-
-
 def _complete_days(devices: Mapping[str, Sequence[EnergyDay]]) -> dict[date, int]:
     """Sum the energy of the days [mWh] on which every device was read."""
     total: dict[date, int] = {}

@@ -20,6 +20,8 @@ create table seal (
     primary key (site_id, day)
 );
 create index seal_day_idx on seal (day);
+-- Each batch looks up the newest: nothing may be received behind a seal when the database's clock was set back.
+create index seal_created_at_idx on seal (created_at desc);
 
 -- What hides the confidential values of a revision's documents; made with its first bundle, the same in every one.
 create table evidence_salt (

@@ -78,10 +78,11 @@ left join device d on d.site_id = s.id and d.id = asked.device;
 select pg_advisory_xact_lock_shared(hashtext('jcm-mrv batch'));
 
 -- name: begin_batch
--- A database clock that was set back must not write behind a cut-off.
+-- A database clock that was set back must not write behind a cut-off, nor into a day that is sealed.
 select greatest(
            clock_timestamp(),
-           (select max(received_until) + interval '1 microsecond' from period_revision)
+           (select max(received_until) + interval '1 microsecond' from period_revision),
+           (select max(created_at) from seal)
        ) as received_at,
        pg_current_xact_id()::text as transaction_id,
        -- Each is the first of a thousand (migration 0005).

@@ -149,3 +149,20 @@ def test_more_messages_than_a_block_of_ids_have_each_its_own(shared_database):
             "select topic from message where collector = 'blocks' group by message_id, topic order by message_id"
         ).fetchall()
     assert found == [(one.received.topic,) for one in batch]
+
+
+def test_nothing_is_received_behind_a_seal_when_the_database_s_clock_was_set_back(database):
+    sealed_at = datetime.now(UTC) + timedelta(hours=3)
+    with psycopg.connect(database) as connection:
+        connection.execute("insert into signing_key (key_id, public_key) values ('k', %s)", [bytes(32)])
+        connection.execute(
+            "insert into seal (site_id, day, messages, statement, sha256, signature, key_id, salt, created_at)"
+            " values ('s', %s, 1, '{}', 'x', '', 'k', %s, %s)",
+            [sealed_at.date(), bytes(32), sealed_at],
+        )
+    store = Store(database, "late")
+    try:
+        reading = Reading(datetime(2025, 3, 1, tzinfo=UTC), in_columns({"W": 1.0}))
+        assert store.write([planned([reading])]).received_at >= sealed_at
+    finally:
+        store.close()

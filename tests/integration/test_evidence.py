@@ -143,11 +143,10 @@ def signed_anew(content: dict[str, str], key: SigningKey) -> None:
     inputs = {name: sha256(content[name].encode()).hexdigest() for name in claim["inputs"]}
     claim |= {"key": key.public.id, "inputs": inputs}
     if "salts.json" in content:
-        from mrv.evidence.documents import public_digest, text_digest
+        from mrv.evidence.documents import public_digest
 
         salt = bytes.fromhex(json.loads(content["salts.json"])["documents"])
         claim["documents"] = {name: public_digest(name, content[name], salt) for name in claim["documents"]}
-        claim["result_sha256"] = text_digest(content["result.json"])
     result = json.loads(content["result.json"])
     claim |= {"er_tco2": result["er_tco2"], "inputs_digest": result["inputs_digest"]}
     claim["vintages"] = {str(vintage["year"]): vintage["er_tco2"] for vintage in result["vintages"]}

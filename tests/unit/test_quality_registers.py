@@ -9,7 +9,6 @@ import pytest
 
 from mrv.energy import EnergyDay
 from mrv.quality.registers import (
-    invoice_against_meter,
     is_solar,
     meters_against_inverters,
     permissible_error_percent,
@@ -73,12 +72,6 @@ def test_days_that_were_not_read_are_not_compared() -> None:
     assert found is not None
     assert (found.compared, found.above, found.excess_wh) == (0, (), Decimal(0))
     assert meters_against_inverters({"m": days(1)}, {}, DEVICES) is None
-
-
-def test_a_published_case_of_invoice_against_meter() -> None:
-    """48,797,160 kWh monitored, 48,804,719 invoiced: within 0.2 %; import 424,320 against 415,440: beyond it."""
-    assert invoice_against_meter(Decimal(48_797_160_000), Decimal(48_804_719_000), Decimal("0.2")) == 0
-    assert invoice_against_meter(Decimal(424_320_000), Decimal(415_440_000), Decimal("0.2")) == Decimal(8_049_120)
 
 
 @pytest.mark.parametrize(
