@@ -23,7 +23,7 @@ _HEAD = """\
 # Reference
 
 Written from the code by `make docs`. What things are for is told in the guides: [operators](operators.md),
-[participants](participants.md), [verifiers](verifiers.md).
+[participants](participants.md), [verifiers](verifiers.md), [registry staff](registry.md).
 """
 
 
