@@ -191,6 +191,7 @@ def compute(
         series = read(credited, day_bounds(first, zone)[0], day_bounds(last, zone)[1])
         digest.add(credited, series)
         found, chain, verdict = _days(credited, series, first, last, rules, solar=solar)
+        del series
         if number >= len(entries) + len(further):
             summary.add_check(credited, [day.energy for day in found])
             continue
@@ -199,6 +200,8 @@ def compute(
         if credited.meter is None:
             days[credited.label] = found
         registers.append(_register(credited, [day.energy for day in found], chain, (first, last), as_of, rules))
+        # A year of minutes is 60 MB in these two; the next one's readings are not to lie beside them.
+        del chain, verdict
     if rules.quality:
         for site in basis.declaration.sites:
             zone = site.time_zone
