@@ -15,24 +15,26 @@ select clock_timestamp()
 
 -- name: context_energy_exported_wh
 -- The instants that the readings around a span must reach to: its neighbours, so many of them and over so long.
-select (select least(min(ts), max(ts) - %(span)s) from
-           (select ts from reading where device_id = %(device)s and ts < %(start)s and ts >= %(not_before)s
-               and received_at <= %(cut_off)s::timestamptz and energy_exported_wh is not null
-            order by ts desc limit %(samples)s) before),
+select before.reach, before.readings,
        (select greatest(max(ts), min(ts) + %(span)s) from
            (select ts from reading where device_id = %(device)s and ts >= %(end)s and ts < %(not_after)s
                and received_at <= %(cut_off)s::timestamptz and energy_exported_wh is not null
             order by ts limit %(samples)s) after)
+from (select least(min(ts), max(ts) - %(span)s) as reach, count(*) as readings from
+           (select ts from reading where device_id = %(device)s and ts < %(start)s and ts >= %(not_before)s
+               and received_at <= %(cut_off)s::timestamptz and energy_exported_wh is not null
+            order by ts desc limit %(samples)s) nearest) before
 
 -- name: context_energy_imported_wh
-select (select least(min(ts), max(ts) - %(span)s) from
-           (select ts from reading where device_id = %(device)s and ts < %(start)s and ts >= %(not_before)s
-               and received_at <= %(cut_off)s::timestamptz and energy_imported_wh is not null
-            order by ts desc limit %(samples)s) before),
+select before.reach, before.readings,
        (select greatest(max(ts), min(ts) + %(span)s) from
            (select ts from reading where device_id = %(device)s and ts >= %(end)s and ts < %(not_after)s
                and received_at <= %(cut_off)s::timestamptz and energy_imported_wh is not null
             order by ts limit %(samples)s) after)
+from (select least(min(ts), max(ts) - %(span)s) as reach, count(*) as readings from
+           (select ts from reading where device_id = %(device)s and ts < %(start)s and ts >= %(not_before)s
+               and received_at <= %(cut_off)s::timestamptz and energy_imported_wh is not null
+            order by ts desc limit %(samples)s) nearest) before
 
 -- name: series_energy_exported_wh
 -- Arrays without nulls have elements of one width, which numpy reads as they come: 4 times as fast as COPY, whose rows
