@@ -35,7 +35,7 @@ class Size:
 FULL = Size(100_000, 3, 8_000, 3, 20, 30, 360_000, (10, 1_000, 100_000), (50, 365))
 SMOKE = Size(2_000, 1, 40, 1, 1, 1, 5_000, (10, 200), (2, 3))
 FIGURES = "abcdefg"
-# Not among the figures that come unasked: a year of readings takes ten minutes and 5 GB.
+# Not among the figures that come unasked: a year of readings takes twelve minutes and 5 GB.
 MRV = "mrv"
 
 
