@@ -2,12 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
+
+from tests.forked import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST, LAST = date(2021, 3, 1), date(2021, 3, 10)
@@ -25,10 +25,7 @@ def run(plant):
     }
 
     def run(*arguments, **more):
-        command = [sys.executable, "-m", "deploy.cli", "period", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=environment | more, capture_output=True, text=True, check=False, timeout=60
-        )
+        return run_command("period", *arguments, environment=environment | more, cwd=ROOT)
 
     return run
 

@@ -18,6 +18,7 @@ from mrv.verification import attestation, keys, notification, steps
 from mrv.verification.notification import Share
 from mrv.verification.steps import Author
 from sql.connection import Role, connect
+from tests.forked import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST, LAST = date(2021, 3, 1), date(2021, 3, 10)
@@ -127,10 +128,7 @@ def run(plant, tmp_path):
     }
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "deploy.cli", "registry", *map(str, arguments)],
-            cwd=ROOT, env=environment, capture_output=True, check=False, timeout=60, text=True,
-        )  # fmt: skip
+        return run_command("registry", *arguments, environment=environment, cwd=ROOT)
 
     return run
 

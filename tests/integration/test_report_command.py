@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import openpyxl
 import pytest
 
 from mrv.reports import FORMATS
+from tests.forked import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST, LAST = date(2021, 3, 1), date(2021, 3, 10)
@@ -30,14 +29,7 @@ def run(plant):
     }
 
     def run(command, *arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "deploy.cli", command, *map(str, arguments)],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
+        return run_command(command, *arguments, environment=environment, cwd=ROOT, text=False)
 
     return run
 

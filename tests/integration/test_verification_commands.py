@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from tests.forked import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST, LAST = date(2021, 3, 1), date(2021, 3, 10)
@@ -31,10 +32,7 @@ def run(plant, tmp_path):
     }
 
     def run(*arguments, status=0, text=True):
-        command = [sys.executable, "-m", "deploy.cli", *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=text, check=False, timeout=60
-        )
+        done = run_command(*arguments, environment=environment, cwd=tmp_path, text=text)
         assert done.returncode == status, done.stderr
         if status:
             assert done.stdout == ""
