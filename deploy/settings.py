@@ -8,6 +8,7 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -86,6 +87,14 @@ class Settings(BaseSettings):
         description="Ed25519 key (PEM) that signs seals and bundles, see `jcm-mrv evidence keys`; unset: beside the "
         "local servers",
     )
+    tsa_url: SecretStr | None = Field(
+        default=None,
+        description="time-stamping authority (RFC 3161) for seals, as http(s)://user:password@host/path; unset: none",
+    )
+    tsa_ca_file: Path | None = Field(
+        default=None,
+        description="root certificates (PEM) that the time stamps of seals must lead to; needed with `JCM_MRV_TSA_URL`",
+    )
     schedule_interval_s: int = Field(default=60, ge=1, description="how often the schedule looks for work that is due")
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="log lines for people or for machines; auto: console on a terminal"
@@ -112,6 +121,20 @@ class Settings(BaseSettings):
                 raise PydanticCustomError(
                     "risk", "There is no risk {name}; there are {known}", {"name": name, "known": ", ".join(Risk)}
                 )
+        return given
+
+    @field_validator("tsa_url")
+    @classmethod
+    def _web_address(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is None:
+            return None
+        try:
+            parts = urlsplit(given.get_secret_value())
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise PydanticCustomError("address", "This is no address of the form http://host/path or https://host/path")
         return given
 
     @property

@@ -41,7 +41,7 @@ grant usage on sequence message_id_seq to jcm_mrv_collector;
 grant select on all tables in schema public to jcm_mrv_mrv;
 grant insert, update on energy_day, period_revision, job_run to jcm_mrv_mrv;
 grant insert on period, emission_result, audit_event to jcm_mrv_mrv;
-grant insert on signing_key, seal, evidence_salt to jcm_mrv_mrv;
+grant insert on signing_key, seal, seal_timestamp, evidence_salt to jcm_mrv_mrv;
 
 -- The reader reads everything and changes nothing.
 grant select on all tables in schema public to jcm_mrv_reader;

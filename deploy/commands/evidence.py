@@ -15,6 +15,7 @@ from deploy.commands.report import day
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
+    from mrv.evidence.timestamping import Tsa
     from mrv.evidence.verification import Verified
 
 
@@ -27,17 +28,21 @@ def evidence() -> None:
 def seal() -> None:
     """Seal every UTC day that is over: one signed statement a site, chained to the one before.
 
-    Idempotent; run it daily. A seal is never written again. The key is that of JCM_MRV_EVIDENCE_KEY_FILE.
+    Idempotent; run it daily. A seal is never written again. The key is that of JCM_MRV_EVIDENCE_KEY_FILE. Where
+    JCM_MRV_TSA_URL is set, time stamps that seals do not have yet are fetched; a seal stands without one.
     """
+    from deploy.logs import configure
     from deploy.servers import endpoints
     from deploy.settings import load_settings
     from mrv.evidence.keys import load_key
     from mrv.evidence.sealing import seal_due
+    from mrv.evidence.stamps import stamp_missing
     from sql.connection import Role, connect, reported
     from sql.migrator import check
 
     settings = load_settings()
-    key = load_key(key_file(settings))
+    configure(settings.log_format)
+    key, tsa = load_key(key_file(settings)), time_stamping(settings)
     url = endpoints(settings).database_url
     with reported(), connect(url, Role.MRV, application="jcm-mrv evidence seal") as connection:
         check(connection)
@@ -47,10 +52,15 @@ def seal() -> None:
             code_version=version("jcm-mrv"),
             tell=lambda at, messages: click.echo(f"{at}: {messages:,} messages", err=True),
         )
-    if not done.days:
-        click.echo("nothing is to be sealed: every day that is over is sealed, or had no message")
-        return
-    click.echo(f"sealed {done.messages:,} messages of {done.days} days in {done.seals} seals with key {key.public.id}")
+        if done.days:
+            click.echo(
+                f"sealed {done.messages:,} messages of {done.days} days in {done.seals} seals with key {key.public.id}"
+            )
+        else:
+            click.echo("nothing is to be sealed: every day that is over is sealed, or had no message")
+        if tsa is not None:
+            stamped = stamp_missing(connection, tsa)
+            click.echo(f"fetched {stamped.fetched} time stamps from {tsa.host}; {stamped.missing} seals have none yet")
 
 
 @evidence.command()
@@ -120,20 +130,29 @@ def export(project: str, first: date, last: date, *, revision: int | None, out: 
     multiple=True,
     help="A key that may have signed, had from elsewhere; may be given several times.",
 )
+@click.option(
+    "--tsa-ca",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Root certificates (PEM) of the authority of the time stamps; else those of JCM_MRV_TSA_CA_FILE.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
-def verify(file: Path, *, keys: tuple[Path, ...], as_json: bool) -> None:
+def verify(file: Path, *, keys: tuple[Path, ...], tsa_ca: Path | None, as_json: bool) -> None:
     """Check a bundle and compute its tonnes again: no database, no network.
 
     Without --key the bundle is held against the keys that it brings along: then it fits itself, and whoever made it
     may have made all of it. Exits 1 with the first thing that does not fit, by name.
     """
+    from deploy.settings import load_settings
     from mrv.evidence.errors import BundleError
     from mrv.evidence.keys import load_public_key
+    from mrv.evidence.timestamping import load_roots
     from mrv.evidence.verification import verify as check
 
     trusted = [load_public_key(key) for key in keys]
+    ca_file = tsa_ca or load_settings().tsa_ca_file
     try:
-        done = check(file, trusted)
+        done = check(file, trusted, tsa_roots=() if ca_file is None else load_roots(ca_file))
     except BundleError as error:
         if as_json:
             click.echo(json.dumps({"verified": False, "problem": str(error)}, indent=2, ensure_ascii=False))
@@ -177,6 +196,26 @@ def key_file(settings: "Settings") -> Path:
     return default_directory() / "evidence-key.pem"
 
 
+def time_stamping(settings: "Settings") -> "Tsa | None":
+    """Find the time-stamping authority of the settings; None: there is none.
+
+    Raises
+    ------
+    ConfigurationError
+        It has no root certificate to be held against.
+    """
+    from deploy.errors import ConfigurationError
+    from mrv.evidence.timestamping import Tsa, load_roots
+
+    if settings.tsa_url is None:
+        return None
+    if settings.tsa_ca_file is None:
+        raise ConfigurationError(
+            "JCM_MRV_TSA_CA_FILE is not set; name the root certificate (PEM) of the authority of JCM_MRV_TSA_URL"
+        )
+    return Tsa(settings.tsa_url.get_secret_value(), load_roots(settings.tsa_ca_file))
+
+
 def _families(settings: "Settings") -> Mapping[str, str]:
     """Read the texts of the device families, which a bundle brings along."""
     found = {
@@ -200,6 +239,9 @@ def _as_json(done: "Verified") -> dict[str, object]:
         "messages_of_these_days": done.sealed,
         "days": done.days,
         "seals": done.seals,
+        "time_stamps": done.stamps,
+        "first_time_stamp": None if done.first_stamp is None else done.first_stamp.isoformat(),
+        "last_time_stamp": None if done.last_stamp is None else done.last_stamp.isoformat(),
         "readings": done.readings,
         "keys": done.keys,
         "trusted": done.trusted,
@@ -210,6 +252,13 @@ def _as_json(done: "Verified") -> dict[str, object]:
 def _say(done: "Verified") -> None:
     click.echo(f"revision {done.revision} of {done.project} {done.first_day} to {done.last_day}: {done.er_tco2:,} tCO2")
     click.echo(f"{done.seals:,} seals: chained, each signed")
+    if done.first_stamp is not None and done.last_stamp is not None:
+        click.echo(
+            f"{done.stamps:,} of these seals have a time stamp of the given authority: the earliest of "
+            f"{done.first_stamp.isoformat()}, the latest of {done.last_stamp.isoformat()}"
+        )
+    elif not done.stamps:
+        click.echo("no seal has a time stamp")
     click.echo(
         f"{done.messages:,} messages of {done.days:,} site days: each is its leaf, and all of them lead to the sealed "
         f"roots; {done.sealed - done.messages:,} further messages of these days are not in the bundle"

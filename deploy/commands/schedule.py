@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from mrv.evidence.timestamping import Tsa
     from mrv.schedule import Schedule
 
 
@@ -30,8 +32,10 @@ def schedule(*, once: bool, take_over_after: float) -> None:
 
     Run as many as you like on one database: each piece of work is done by one of them. After downtime the first look
     finds what is missing; a late reading has its day computed again. Where JCM_MRV_EVIDENCE_KEY_FILE is set, each UTC
-    day that is over is sealed (`jcm-mrv evidence seal`). SIGTERM ends it after the device it is at.
+    day that is over is sealed (`jcm-mrv evidence seal`), and time-stamped where JCM_MRV_TSA_URL is. SIGTERM ends it
+    after the device it is at.
     """
+    from deploy.commands.evidence import time_stamping
     from deploy.logs import configure
     from deploy.servers import endpoints
     from deploy.settings import load_settings
@@ -41,10 +45,11 @@ def schedule(*, once: bool, take_over_after: float) -> None:
 
     settings = load_settings()
     configure(settings.log_format)
-    url = endpoints(settings).database_url
+    url, tsa = endpoints(settings).database_url, time_stamping(settings)
     with reported(), connect(url, Role.MRV, application="jcm-mrv schedule") as connection:
         check(connection)
-    work = make(url, take_over_after=timedelta(seconds=take_over_after), key_file=settings.evidence_key_file)
+    limit = timedelta(seconds=take_over_after)
+    work = make(url, take_over_after=limit, key_file=settings.evidence_key_file, tsa=tsa)
     if once:
         signal.signal(signal.SIGTERM, lambda *_: work.stop())
         with reported():
@@ -60,13 +65,16 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     ticker.stop()
 
 
-def make(url: str, *, take_over_after: timedelta | None = None, key_file: Path | None = None) -> "Schedule":
+def make(
+    url: str, *, take_over_after: timedelta | None = None, key_file: Path | None = None, tsa: "Tsa | None" = None
+) -> "Schedule":
     """Make this process's replica of the schedule; with a key it seals the days that are over."""
     from mrv.evidence.keys import load_key
+    from mrv.evidence.stamps import StampedSchedule
     from mrv.schedule import HEARTBEAT_LIMIT, Schedule
     from sql.connection import Role, connect
 
-    return Schedule(
+    return (Schedule if tsa is None else partial(StampedSchedule, tsa=tsa))(
         lambda: connect(url, Role.MRV, application="jcm-mrv schedule"),
         name=f"{socket.gethostname()}:{os.getpid()}",
         code_version=version("jcm-mrv"),

@@ -13,3 +13,7 @@ class KeyFileError(EvidenceError):
 
 class BundleError(EvidenceError):
     """A bundle does not hold what it says; the message names the first thing that does not fit."""
+
+
+class TimestampError(EvidenceError):
+    """A time stamp cannot be had, or is not one of this seal by this authority."""

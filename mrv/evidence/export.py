@@ -1,5 +1,6 @@
 """Writing a bundle: what a frozen revision was computed from, down to the payloads, with proofs against the seals."""
 
+import base64
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ from sql.named import load
 CLAIM_FORMAT = "jcm-mrv claim 1"
 DECLARATION, METHODOLOGY, RESULT = "declaration.json", "methodology.json", "result.json"
 DOCUMENTS = (DECLARATION, METHODOLOGY, RESULT)
+TIMESTAMPS = "timestamps.jsonl"
 INPUTS = ("deliveries.json", "receipts.json", "registers.json")
 _QUERIES = load("evidence")
 _PAGE = 5000
@@ -197,6 +199,7 @@ class _Export:
                 writer.add(f"families/{name}.toml", self._families[name])
             writer.add("salts.json", canonical_text({"documents": self._salt.hex()}))
         keys = self._seals() | {key.public.id}
+        self._timestamps()
         self._messages()
         texts = self._documents()
         self._claim(texts, key)
@@ -341,6 +344,18 @@ class _Export:
                             "once it is over in UTC"
                         )
         return keys
+
+    def _timestamps(self) -> None:
+        """Write the time stamps that these seals have by now; no member where there is none."""
+        lines = []
+        for site in sorted({site for site, _ in self._needed.days}):
+            of_site = [day for named, day in self._needed.days if named == site]
+            given = {"site": site, "first": min(of_site), "last": max(of_site)}
+            for day, token in self._connection.execute(_QUERIES["timestamps"], given):
+                encoded = base64.b64encode(token).decode()
+                lines.append(canonical_text({"site": site, "day": day.isoformat(), "token": encoded}) + "\n")
+        if lines:
+            self._writer.add(TIMESTAMPS, "".join(lines))
 
     def _messages(self) -> None:
         days = []

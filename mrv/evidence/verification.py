@@ -1,5 +1,6 @@
 """Checking a bundle: no database, no network, nothing but the file, and a key that one already trusts."""
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography.x509 import Certificate
 from numpy.typing import NDArray
 
 from devices.points import POINTS
@@ -18,12 +20,13 @@ from mrv.errors import MrvError
 from mrv.evidence.archive import MANIFEST, SIGNATURE, Reader
 from mrv.evidence.canonical import Commitments, Seal, instant, label, message_leaf, utc_day
 from mrv.evidence.documents import public_digest, text_digest, without_commitments
-from mrv.evidence.errors import BundleError
-from mrv.evidence.export import CLAIM_FORMAT, DECLARATION, DOCUMENTS, INPUTS, METHODOLOGY, RESULT
+from mrv.evidence.errors import BundleError, TimestampError
+from mrv.evidence.export import CLAIM_FORMAT, DECLARATION, DOCUMENTS, INPUTS, METHODOLOGY, RESULT, TIMESTAMPS
 from mrv.evidence.keys import VerifyKey
 from mrv.evidence.merkle import ProofError, proven_root
 from mrv.evidence.redecoding import Decoder
 from mrv.evidence.rows import READINGS_HEAD, Line, Used, UsedPart, proof_from
+from mrv.evidence.timestamping import check_token
 from mrv.inputs import Series
 from mrv.meters.rules import MeterRule
 from mrv.quality.receipts import Deliveries, Receipts
@@ -50,6 +53,10 @@ class Verified:
     days: int = 0
     seals: int = 0
     readings: int = 0
+    stamps: int = 0
+    """Time stamps of seals, each over its seal; `first_stamp` and `last_stamp` where their signatures were checked."""
+    first_stamp: datetime | None = None
+    last_stamp: datetime | None = None
     keys: list[str] = field(default_factory=list)
     trusted: bool = False
     """Whether every key that signed was given."""
@@ -70,7 +77,7 @@ class _Register:
         return f"{self.entry['site']}/{self.entry['device']}"
 
 
-def verify(path: Path, trusted: Sequence[VerifyKey] = ()) -> Verified:
+def verify(path: Path, trusted: Sequence[VerifyKey] = (), *, tsa_roots: Sequence[Certificate] = ()) -> Verified:
     """Check a bundle.
 
     Parameters
@@ -79,6 +86,8 @@ def verify(path: Path, trusted: Sequence[VerifyKey] = ()) -> Verified:
         The file.
     trusted
         Keys that may have signed; none: those that the bundle brings along, which prove only that it fits itself.
+    tsa_roots
+        Certificates that the signatures of time stamps must lead to; none: these are not checked.
 
     Raises
     ------
@@ -87,7 +96,7 @@ def verify(path: Path, trusted: Sequence[VerifyKey] = ()) -> Verified:
     """
     reader = Reader(path)
     try:
-        return _Check(reader, trusted).run()
+        return _Check(reader, trusted, tsa_roots).run()
     except _UNREADABLE as error:
         raise BundleError(f"the bundle cannot be read: {type(error).__name__}: {error}") from None
     finally:
@@ -95,8 +104,9 @@ def verify(path: Path, trusted: Sequence[VerifyKey] = ()) -> Verified:
 
 
 class _Check:
-    def __init__(self, reader: Reader, trusted: Sequence[VerifyKey]) -> None:
+    def __init__(self, reader: Reader, trusted: Sequence[VerifyKey], tsa_roots: Sequence[Certificate]) -> None:
         self._reader = reader
+        self._tsa_roots = tsa_roots
         self._trusted = {key.id: key for key in trusted}
         self._keys: dict[str, VerifyKey] = {}
         self._used_keys: dict[str, None] = {}
@@ -121,6 +131,7 @@ class _Check:
             if manifest[name] != claim[name]:
                 raise BundleError(f"{MANIFEST} and claim.json name two different {name}s")
         self._check_seals()
+        self._check_timestamps()
         self._read_registers(claim)
         self._check_messages(None if done.redacted else self._decoder())
         self._recompute(texts, claim)
@@ -130,7 +141,7 @@ class _Check:
         done.keys = list(self._used_keys)
         done.trusted = bool(self._trusted)
         if done.redacted:
-            done.unchecked = [
+            done.unchecked += [
                 "that the readings follow from the payloads, which are withheld",
                 "the digest of the inputs, which covers values of the declaration that are withheld",
             ]
@@ -195,6 +206,35 @@ class _Check:
                 )
             last[seal.site] = self._seals[seal.site, seal.day] = seal
             self._verified.seals += 1
+
+    def _check_timestamps(self) -> None:
+        done = self._verified
+        stamped: set[tuple[str, date]] = set()
+        times: list[datetime] = []
+        for number, line in enumerate(self._reader.lines(TIMESTAMPS) if TIMESTAMPS in self._reader.members else (), 1):
+            try:
+                content = json.loads(line)
+                named = content["site"], date.fromisoformat(content["day"])
+                token = base64.b64decode(content["token"], validate=True)
+            except _UNREADABLE as error:
+                raise BundleError(f"{TIMESTAMPS}, line {number}: is no time stamp: {error}") from None
+            seal = self._seals.get(named)
+            if seal is None or named in stamped:
+                said = "there is no such seal" if seal is None else "there are two"
+                raise BundleError(f"{TIMESTAMPS}, line {number}: time stamp of the seal of {named[1]}: {said}")
+            stamped.add(named)
+            try:
+                times.append(check_token(token, seal.statement.encode(), self._tsa_roots).time)
+            except TimestampError as error:
+                raise BundleError(f"the time stamp of the {seal.label} {error}") from None
+        done.stamps = len(stamped)
+        if times and self._tsa_roots:
+            done.first_stamp, done.last_stamp = min(times), max(times)
+        elif times:
+            done.unchecked.append(
+                f"who made the time stamps of {len(times)} seals, and when; give the root of their authority with "
+                "--tsa-ca"
+            )
 
     def _read_registers(self, claim: dict[str, Any]) -> None:
         inputs = {name: self._reader.text(name) for name in INPUTS}

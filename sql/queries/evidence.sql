@@ -39,6 +39,27 @@ values (%(site)s, %(day)s, %(messages)s, %(statement)s, %(sha256)s, %(signature)
 select statement, signature, salt from seal
 where site_id = %(site)s and day between %(first)s and %(last)s order by day
 
+-- name: stamp_alone
+-- One process at a time asks the TSA; another has nothing to wait for.
+select pg_try_advisory_lock(hashtext('jcm-mrv time stamp'))
+
+-- name: stamp_done
+select pg_advisory_unlock(hashtext('jcm-mrv time stamp'))
+
+-- name: unstamped
+-- The newest first: through the chain its time stamp holds for every seal before it.
+select site_id, day, statement from seal
+where not exists (select from seal_timestamp s where s.site_id = seal.site_id and s.day = seal.day)
+order by day desc, site_id
+
+-- name: add_timestamp
+insert into seal_timestamp (site_id, day, token, tsa_time, policy)
+values (%(site)s, %(day)s, %(token)s, %(time)s, %(policy)s)
+
+-- name: timestamps
+select day, token from seal_timestamp
+where site_id = %(site)s and day between %(first)s and %(last)s order by day
+
 -- name: last_sealed_day
 select max(day) from seal
 

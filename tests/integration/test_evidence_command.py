@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import run_command
 from tests.integration.received import receive
+from tests.integration.tsa import LocalTsa, unusable
 
 ROOT = Path(__file__).resolve().parents[2]
 DAYS = ("P1", "2021-03-01", "2021-03-02")
@@ -25,15 +27,7 @@ def run(plant, tmp_path):
     }
 
     def run(*arguments, status=0, **more):
-        done = subprocess.run(
-            [sys.executable, "-m", "deploy.cli", *map(str, arguments)],
-            cwd=ROOT,
-            env=environment | more,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=60,
-        )
+        done = run_command(*arguments, environment=environment | more, cwd=ROOT)
         assert done.returncode == status, done.stderr
         return done
 
@@ -72,6 +66,49 @@ def test_seal_export_and_verify(run, plant, tmp_path):
     assert said.stderr == "jcm-mrv: evidence.zip is no whole zip file: it was cut off, or is something else\n"
     assert json.loads(run("evidence", "verify", out, "--json", status=1).stdout)["verified"] is False
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evidence.zip", "key.pem", "public.pem", "public.zip"]
+
+
+@pytest.mark.skipif(unusable() is not None, reason=unusable() or "")
+def test_time_stamps_from_sealing_to_verifying(run, plant, tmp_path):
+    for number, (ts, wh) in enumerate(plant.days(date(2021, 3, 1), date(2021, 3, 2), hourly_wh=100_000.0)):
+        said = json.dumps({"ts": ts.isoformat(), "points": {"TotWhExp": wh}}).encode()
+        receive(plant.owner, [(f"jcm/v1/{plant.site}/inv-1/readings", said)], ts, first_id=number + 1)
+    run("evidence", "keys", "--make")
+    run("period", "freeze", *DAYS)
+    tsa, out = LocalTsa(tmp_path, "tsa"), tmp_path / "evidence.zip"
+    tsa.start()
+    url = tsa.url.replace("://", "://me:unspeakable@")
+    assert "JCM_MRV_TSA_CA_FILE is not set" in run("evidence", "seal", status=1, JCM_MRV_TSA_URL=url).stderr
+    wrong = run("evidence", "seal", status=1, JCM_MRV_TSA_URL="ftp://me:unspeakable@x").stderr
+    assert wrong == "jcm-mrv: JCM_MRV_TSA_URL: this is no address of the form http://host/path or https://host/path\n"
+    stamping = {"JCM_MRV_TSA_URL": url, "JCM_MRV_TSA_CA_FILE": str(tsa.ca)}
+
+    tsa.stop()
+    away = run("evidence", "seal", **stamping)
+    assert "in 3 seals with key" in away.stdout
+    assert "fetched 0 time stamps from 127.0.0.1; 3 seals have none yet" in away.stdout
+    assert "time_stamps_missing" in away.stderr
+    assert "unspeakable" not in away.stdout + away.stderr
+    tsa.start()
+    back = run("evidence", "seal", **stamping)
+    assert "nothing is to be sealed" in back.stdout
+    assert "fetched 3 time stamps from 127.0.0.1; 0 seals have none yet" in back.stdout
+    assert "unspeakable" not in back.stdout + back.stderr
+    run("schedule", "--once", **stamping)
+    tsa.stop()
+
+    run("evidence", "export", *DAYS, "--out", out)
+    assert "not checked: who made the time stamps of 3 seals, and when" in run("evidence", "verify", out).stdout
+    for done in (run("evidence", "verify", out, "--tsa-ca", tsa.ca), run("evidence", "verify", out, **stamping)):
+        assert "3 of these seals have a time stamp of the given authority: the earliest of 20" in done.stdout
+        assert "not checked" not in done.stdout
+    said = json.loads(run("evidence", "verify", out, "--tsa-ca", tsa.ca, "--json").stdout)
+    assert (said["time_stamps"], said["first_time_stamp"] <= said["last_time_stamp"]) == (3, True)
+    other = LocalTsa(tmp_path, "other")
+    said = run("evidence", "verify", out, "--tsa-ca", other.ca, status=1).stderr
+    assert said.startswith(
+        "jcm-mrv: the time stamp of the seal of 2021-02-28 (s-P1) is not signed by a TSA of the given"
+    )
 
 
 def test_what_was_received_today_is_not_exported_today(run, plant, tmp_path):
