@@ -159,9 +159,10 @@ def test_a_tsa_of_another_authority_is_refused(tsas, local):
 )
 def test_a_certificate_that_is_not_for_time_stamps_is_refused(local, usage, said):
     """`openssl ts` would not sign with one, so what it said is signed anew as plain CMS."""
+    # Before the time stamp: a certificate holds from the second that it was made in.
+    local.certificate("signer", usage)
     (local.folder / "honest").write_bytes(client(local).stamp(STATEMENT).token)
     local.openssl("cms", "-verify", "-noverify", "-inform", "DER", "-in", "honest", "-out", "info", "-binary")
-    local.certificate("signer", usage)
     local.openssl("cms", "-sign", "-econtent_type", "1.2.840.113549.1.9.16.1.4", "-nodetach", "-binary", "-in", "info",
                   "-signer", "signer.pem", "-inkey", "signer.key", "-outform", "DER", "-out", "signed")  # fmt: skip
     token, roots = (local.folder / "signed").read_bytes(), load_roots(local.ca)
