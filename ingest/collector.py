@@ -224,14 +224,10 @@ class Collector:
             if messages:
                 self._handle(messages, planned)
             self._close_frames(idle=not messages)
-            if messages:
-                pass
-            elif self._session.failure is not None:
-                raise self._session.failure
-            elif stopping:
+            if not messages and self._is_over(stopping=stopping):
                 return
-            elif time.monotonic() - self._pulse.database_asked > _PING_S:
-                self._ping()
+            if not stopping and time.monotonic() - self._looked_at > _PING_S:
+                self._look_again()
             if self._session.wants_permit and not stopping:
                 # The database may have been lost unnoticed, and another collector may be active since.
                 self._retried(self._confirm, 0)
@@ -239,6 +235,14 @@ class Collector:
             if self.totals.received != told and time.monotonic() - told_at >= _REPORT_S:
                 told, told_at = self.totals.received, time.monotonic()
                 self._report("collected")
+
+    def _is_over(self, *, stopping: bool) -> bool:
+        """Look after session and database while nothing is to be taken; True when nothing will come any more."""
+        if self._session.failure is not None:
+            raise self._session.failure
+        if not stopping and time.monotonic() - self._pulse.database_asked > _PING_S:
+            self._ping()
+        return stopping
 
     def _next(self, *, stopping: bool) -> tuple[list[Received], list[Planned]]:
         if self._ahead[0]:
@@ -404,10 +408,17 @@ class Collector:
         self._pulse.database_is(up=True)
 
     def _ping(self) -> None:
-        """Ask the database whether it is there and what is declared; the next batch will say what is wrong with it."""
+        """Ask the database whether it is there; the next batch will say what is wrong with it."""
         try:
             self._confirm()
-            self._learn_foreign()
+        except (psycopg.Error, StoreError, LeaseHeldError):
+            self._pulse.database_is(up=False)
+
+    def _look_again(self) -> None:
+        """Ask what was declared since, also under load: a device that speaks on a topic of its own is not heard yet."""
+        try:
+            with self._pulse.at_database():
+                self._learn_foreign()
         except (psycopg.Error, StoreError, LeaseHeldError):
             self._pulse.database_is(up=False)
 
