@@ -294,15 +294,14 @@ def test_who_writes_on_what_is_no_longer_the_newest_writes_nothing(database):
 def test_a_device_on_a_topic_of_its_own_is_heard_once_it_is_declared_also_under_load(
     broker, database, client_id, anyone
 ):
-    declare(database)
+    declare(database, growatt("inv-1", "A"))
     url = anyone("solar/#")
-    body = b'{"ts": "2026-01-01T00:00:00Z", "points": {"W": 1}}'
     with collecting(broker.collector_url, database, client_id):
-        declare(database, OPENDTU)
+        declare(database, growatt("inv-1", "A"), OPENDTU.replace("inv-1", "inv-2"))
 
         def heard() -> bool:
-            # Something to take in every round: the collector is never idle.
-            publish(url, [Message(f"{VIA}/nobody", body) for _ in range(50)])
+            # Something of a known device to take in every round: the collector is never idle.
+            publish(url, [Message(f"{VIA}/energy/growatt", b'{"device": "A"}') for _ in range(50)])
             publish(url, cycle(71.0, 465.294, root="solar"))
             return count(database, "reading") > 0
 
