@@ -203,7 +203,9 @@ def ts_of(line: str) -> float:
 def test_realtime_speaks_of_now(publish_url: str) -> None:
     command = [sys.executable, "-m", "deploy.cli", "simulate", "--dry-run", "--step", "1", "--devices", "1",
                "--seed", str(SEED), "--speed", "realtime"]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # A test run in the background is started deaf to Ctrl-C, and hands that on.
+    hears = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=hears) as process:  # noqa: PLW1509
         assert process.stdout is not None
         ages = [time.time() - ts_of(process.stdout.readline()) for _ in range(3)]
         process.send_signal(signal.SIGINT)
