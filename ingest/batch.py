@@ -55,10 +55,6 @@ class Registry:
             if source.join_s is not None
         }
 
-    def found(self, topic: str) -> Found | None:
-        """Find the foreign devices that a topic belongs to."""
-        return self.routes.find(topic)
-
     def stateful(self, messages: Iterable[Received]) -> bool:
         """Say whether what one of the messages means depends on those before it."""
         if not self.routes.bounds:
@@ -198,7 +194,7 @@ def plan(
             latest = datetime.fromtimestamp(arrived_at, UTC) + future_tolerance
         found = None
         if registry.routes.bounds and registry.topic(message.topic) is None:
-            found = registry.found(message.topic)
+            found = registry.routes.find(message.topic)
         if found is None:
             planned.append(_plan_one(message, registry, latest, limit_bytes))
         else:

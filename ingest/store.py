@@ -134,7 +134,7 @@ class Store:
         return [Declared(*row) for row in self.open().execute(self._queries["foreign"])]
 
     def remembered(self) -> list[tuple[str, str, int, str]]:
-        """Read what collectors remember, see `ingest.memory`."""
+        """Read what collectors remember, see `devices.decoding.memory`."""
         return self.open().execute(self._queries["remembered"]).fetchall()
 
     def look_up(self, unknown: Sequence[Topic]) -> tuple[set[str], dict[Topic, int]]:

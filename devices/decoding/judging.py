@@ -124,7 +124,7 @@ class Judge:
         self.aside.joined.append(Joined(bound, frame, close(bound, source, frame, latest=latest)))
 
     def close_due(self, owners: Owners, until: datetime, future_tolerance: timedelta) -> None:
-        """Close the frames that nothing can be added to any more, see `ingest.memory.due`."""
+        """Close the frames that nothing can be added to any more, see `devices.decoding.memory.due`."""
         for key in due(self._memory, owners, until):
             self._close_one(key, owners, future_tolerance)
 

@@ -29,7 +29,6 @@ REBIRTH_INTERVAL = timedelta(seconds=30)
 _SEQ_SPAN = 256
 _COMMANDS = frozenset({Kind.NCMD, Kind.DCMD})
 _BIRTHS = frozenset({Kind.NBIRTH, Kind.DBIRTH})
-_NO_DEFINITIONS = Definitions()
 _UNKNOWN_DEVICE = Device()
 
 
