@@ -1,21 +1,16 @@
 """The real parts that tests talk to: the project's own local servers, in a folder of the tests' own."""
 
 import os
-import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-import psycopg
 import pytest
-from psycopg import conninfo, sql
 
 from deploy.local import LocalServers
 from deploy.local import default_directory as local_directory
-from sql.migrator import migrate
+from tests.databases import Databases
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -66,26 +61,36 @@ def broker(servers: LocalServers) -> Broker:
     return Broker(servers, servers.environment()["JCM_MRV_MQTT_URL"])
 
 
+@pytest.fixture(scope="session")
+def databases(servers: LocalServers) -> Iterator[Databases]:
+    """Makes databases for tests."""
+    databases = Databases(servers.environment()["JCM_MRV_DATABASE_URL"])
+    yield databases
+    databases.close()
+
+
 @pytest.fixture
-def empty_database(servers: LocalServers) -> Iterator[str]:
+def empty_database(databases: Databases) -> Iterator[str]:
     """The URL of a new database without a schema; dropped afterwards."""
-    with _new_database(servers) as url:
-        yield url
+    url = databases.new(migrated=False)
+    yield url
+    databases.unwanted(url)
 
 
 @pytest.fixture
-def database(empty_database: str) -> str:
-    """The URL of a new, migrated database."""
-    migrate(empty_database, code_version="test")
-    return empty_database
+def database(databases: Databases) -> Iterator[str]:
+    """The URL of a new, migrated database; dropped afterwards."""
+    url = databases.new(migrated=True)
+    yield url
+    databases.unwanted(url)
 
 
 @pytest.fixture(scope="module")
-def shared_database(servers: LocalServers) -> Iterator[str]:
+def shared_database(databases: Databases) -> Iterator[str]:
     """The URL of a migrated database for all tests of a module that leave nothing behind."""
-    with _new_database(servers) as url:
-        migrate(url, code_version="test")
-        yield url
+    url = databases.new(migrated=True)
+    yield url
+    databases.unwanted(url)
 
 
 @pytest.fixture
@@ -94,35 +99,3 @@ def recordings() -> Path:
     if not RECORDINGS.is_dir():
         pytest.skip("the plant recordings (../shared/data) are not beside this checkout")
     return RECORDINGS
-
-
-@contextmanager
-def _new_database(servers: LocalServers) -> Iterator[str]:
-    admin = servers.environment()["JCM_MRV_DATABASE_URL"]
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
-    try:
-        yield _with_database(admin, name)
-    finally:
-        with psycopg.connect(admin, autocommit=True) as connection:
-            _drop(connection, name)
-
-
-def _drop(connection: psycopg.Connection, name: str) -> None:
-    statement = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
-    for _ in range(100):
-        try:
-            connection.execute(statement)
-        except psycopg.errors.InsufficientPrivilege:
-            # An autovacuum worker or TimescaleDB's scheduler is in it, which only a superuser may end; it soon leaves.
-            time.sleep(0.1)
-        else:
-            return
-    connection.execute(statement)
-
-
-def _with_database(url: str, name: str) -> str:
-    if "://" in url:
-        return urlsplit(url)._replace(path=f"/{name}").geturl()
-    return conninfo.make_conninfo(url, dbname=name)
