@@ -36,6 +36,17 @@ create unique index alert_open_idx on alert (rule, subject) where resolved_at is
 create index alert_untold_idx on alert (group_id) where recovery_told_at is null;
 create index alert_resolved_at_idx on alert (resolved_at desc) where resolved_at is not null;
 
+create function refuse_deletion_of_an_alert() returns trigger language plpgsql as $$
+begin
+    if old.firing_since is not null then
+        raise exception 'alert % is history', old.alert_id using errcode = 'insufficient_privilege';
+    end if;
+    return old;
+end
+$$;
+create trigger history before delete on alert for each row execute function refuse_deletion_of_an_alert();
+create trigger no_truncate before truncate on alert for each statement execute function refuse_change();
+
 -- One notice to one target. content is fixed when it is written, so that every attempt sends the same under the same key.
 create table alert_notice (
     notice_id  bigint primary key generated always as identity,
