@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from devices.declarations import PvSystem, SystemMeter
 from mrv.basis import Basis, Credited, row_id
 from mrv.calendar import day_bounds, local_dates, split_by_year, to_us
-from mrv.energy import EnergyDay, daily, period_energy
+from mrv.day_account import Account, CountedDay, DeviceDay, Line, counted_days, lines, withheld_by_day
+from mrv.energy import EnergyDay, daily
 from mrv.formulas.counted import SUBTRACTED, Quantity, counted
 from mrv.formulas.plausibility import check as check_plausible
 from mrv.inputs import InputsDigest, Series
 from mrv.meters.crediting import SystemCredit, credit
+from mrv.meters.deduction import Counted, lowered, raised
 from mrv.quality import registers as quality
 from mrv.quality.judge import Verdict
 from mrv.quality.receipts import Deliveries
@@ -26,7 +31,7 @@ from mrv.register_rules import Rule
 from mrv.registers import DECLARED, Intervals, intervals
 from mrv.result import DeviceEnergy, PeriodResult, SystemResult, SystemYear
 from mrv.solar_pv import eg_mwh, system_year, vintage
-from mrv.spans import Key, Span, overlapping_wh, spans_of, without
+from mrv.spans import Key, Span, spans_of, without
 
 _FOUR_PLACES = Decimal("0.0001")
 _DAYS_NAMED = 5
@@ -40,14 +45,6 @@ Progress = Callable[[Credited, int, int], None]
 """Told before each device: which, how many are done, how many there are."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceDay:
-    """A device's local day, and the digest of the readings of that day."""
-
-    energy: EnergyDay
-    sha256: bytes
-
-
 @dataclass(frozen=True)
 class Computation:
     """A computed period and the days it was summed from."""
@@ -55,6 +52,20 @@ class Computation:
     result: PeriodResult
     days: Mapping[str, Sequence[DeviceDay]]
     """By device, as `Credited.label`."""
+    account: Account
+    """What each day of each register counts for, and what stands between the days and EG."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A register's readings after the register rules and the quality rules."""
+
+    days: list[DeviceDay]
+    intervals: Intervals
+    made_mwh: NDArray[np.int64]
+    """Energy of each interval before the quality rules [mWh], shape (n,)."""
+    verdict: Verdict | None
+    """None where the rule set has no quality rules."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ class _Register:
     covered_us: int
     length_us: int
     silent: tuple[date, ...]
+    found: Sequence[DeviceDay]
+    owed: frozenset[date]
 
     @property
     def label(self) -> str:
@@ -100,14 +113,14 @@ def device_days(
     """
     zone = credited.site.time_zone
     start, end = day_bounds(first, zone)[0], day_bounds(last, zone)[1]
-    series = read(credited, start, end)
-    days, found, _ = _days(credited, series, first, last, rules, solar=solar)
-    return days, found
+    judged = judge_register(credited, read(credited, start, end), first, last, rules, solar=solar)
+    return judged.days, judged.intervals
 
 
-def _days(
+def judge_register(
     credited: Credited, series: Series, first: date, last: date, rules: RuleSet, *, solar: bool
-) -> tuple[list[DeviceDay], Intervals, Verdict | None]:
+) -> Judged:
+    """Hold the readings of a register against the rules, and sort what remains into its local days."""
     zone = credited.site.time_zone
     found = intervals(
         series.t_us,
@@ -118,17 +131,20 @@ def _days(
         opening=series.opening,
         closing=series.closing,
     )
+    made = found.energy_mwh
     verdict = quality.hold(credited, series, found, first, last, solar=solar) if rules.quality else None
     if verdict is not None:
         found = verdict.intervals
     energies = daily(found, zone, first, last)
     if verdict is not None:
         energies = quality.told(energies, verdict)
+    withheld = withheld_by_day(found, made, zone)
     days = []
     for day in energies:
         begin, end = day_bounds(day.day, zone)
-        days.append(DeviceDay(day, series.part_digest(to_us(begin), to_us(end))))
-    return days, found, verdict
+        digest = series.part_digest(to_us(begin), to_us(end))
+        days.append(DeviceDay(day, digest, withheld.get(day.day, {})))
+    return Judged(days, found, made, verdict)
 
 
 def compute(
@@ -190,7 +206,8 @@ def compute(
         zone = credited.site.time_zone
         series = read(credited, day_bounds(first, zone)[0], day_bounds(last, zone)[1])
         digest.add(credited, series)
-        found, chain, verdict = _days(credited, series, first, last, rules, solar=solar)
+        judged = judge_register(credited, series, first, last, rules, solar=solar)
+        found, verdict = judged.days, judged.verdict
         del series
         if number >= len(entries) + len(further):
             summary.add_check(credited, [day.energy for day in found])
@@ -199,9 +216,9 @@ def compute(
             summary.add(credited, verdict, [day.energy for day in found])
         if credited.meter is None:
             days[credited.label] = found
-        registers.append(_register(credited, [day.energy for day in found], chain, (first, last), as_of, rules))
-        # A year of minutes is 60 MB in these two; the next one's readings are not to lie beside them.
-        del chain, verdict
+        registers.append(_register(credited, found, judged.intervals, (first, last), as_of, rules))
+        # A year of minutes is 60 MB in these; the next one's readings are not to lie beside them.
+        del judged, verdict
     if rules.quality:
         for site in basis.declaration.sites:
             zone = site.time_zone
@@ -214,6 +231,8 @@ def compute(
     systems: list[SystemResult] = []
     notes: list[str] = []
     credits_: list[SystemCredit] = []
+    days_: list[CountedDay] = []
+    lines_: list[Line] = []
     for system in basis.declaration.pv_systems:
         of_system = [register for register in registers if register.credited.system.id == system.id]
         doubtful = _doubtful(of_system)
@@ -221,10 +240,17 @@ def compute(
         spans = spans_of(system, first, last)
         if rules.meters:
             credits_.append(credit(basis.declaration, system, of_system, spans, (first, last), frozenset(doubtful)))
-            energies = credits_[-1].energies
+            energies, accounts = credits_[-1].energies, credits_[-1].counted
+            doubted, not_invoiced = credits_[-1].doubtful, credits_[-1].not_invoiced
         else:
-            energies = [_energies(one, spans, one.credited.site.time_zone, frozenset(doubtful)) for one in of_system]
-        systems += _rows(basis, system, of_system, spans, energies)
+            doubted, not_invoiced = frozenset(doubtful), [frozenset()] * len(of_system)
+            accounts = [_counted(one, spans, one.credited.site.time_zone, doubted) for one in of_system]
+            energies = [{key: one.metered_wh for key, one in by_key.items()} for by_key in accounts]
+        rows, lines_of_rows = _rows(basis, system, of_system, spans, energies, accounts)
+        systems += rows
+        lines_ += lines_of_rows
+        for one, counts, bare in zip(of_system, accounts, not_invoiced, strict=True):
+            days_ += counted_days(one.credited, one.found, counts, one.owed, doubtful=doubted, not_invoiced=bare)
     vintages = tuple(
         vintage(begin, end, [row for system in systems for row in system.years if row.year == year])
         for year, begin, end in split_by_year(first, last)
@@ -265,12 +291,12 @@ def compute(
         meters=tuple(meter for one in credits_ for meter in one.meters),
         invoices=tuple(invoice for one in credits_ for invoice in one.invoices),
     )
-    return Computation(result, days)
+    return Computation(result, days, Account(tuple(days_), tuple(lines_)))
 
 
 def _register(
     credited: Credited,
-    days: list[EnergyDay],
+    judged_days: list[DeviceDay],
     found: Intervals,
     period: tuple[date, date],
     as_of: datetime | None,
@@ -278,6 +304,7 @@ def _register(
 ) -> _Register:
     first, last = period
     zone, device = credited.site.time_zone, credited.device
+    days = [one.energy for one in judged_days]
     rules = _sum_rules([day.rules for day in days], rule_set)
     if len(found.t_us) and int(found.source[0]) != DECLARED:
         opened = local_dates(found.t_us[:1], zone)[0].item()
@@ -297,6 +324,8 @@ def _register(
         covered_us=sum(day.covered_us for day in owed),
         length_us=sum(day.length_us for day in owed),
         silent=tuple(day.day for day in owed if day.samples == 0),
+        found=judged_days,
+        owed=frozenset(day.day for day in owed),
     )
 
 
@@ -338,10 +367,12 @@ def _rows(
     registers: list[_Register],
     spans: Sequence[Span],
     energies: Sequence[Mapping[Key, Decimal]],
-) -> list[SystemResult]:
+    accounts: Sequence[Mapping[Key, Counted]],
+) -> tuple[list[SystemResult], list[Line]]:
     """Compute a system, in one row, or in one for each category of its days."""
     zone = basis.declaration.site(system.site).time_zone
-    rows = []
+    rows: list[SystemResult] = []
+    between: list[Line] = []
     for category in dict.fromkeys(span.key.category for span in spans):
         name = row_id(system, category)
         factor = basis.factors[name]
@@ -356,6 +387,11 @@ def _rows(
             hours = sum((span.hours(zone) for span in spans if span.key == key), Decimal(0))
             check_plausible(eg_mwh(energy_wh), system.capacity_kw, hours, f"EG of {name} in {key.year}")
             years.append(system_year(key.year, energy_wh, factor.value))
+            counts = [
+                (register.credited, account[key], energy[key])
+                for register, account, energy in zip(registers, accounts, energies, strict=True)
+            ]
+            between += lines(counts, key, energy_wh, years[-1].eg_mwh)
         rows.append(
             SystemResult(
                 id=name,
@@ -370,19 +406,20 @@ def _rows(
                 ),
             )
         )
-    return rows
+    return rows, between
 
 
-def _energies(register: _Register, spans: Sequence[Span], zone: str, doubtful: frozenset[date]) -> dict[Key, Decimal]:
-    """Sum a register over the spans of each key [Wh]: what lowers EG from above, everything else from below."""
-    lowers = register.credited.quantity in SUBTRACTED
-    total: dict[Key, Decimal] = {}
+def _counted(register: _Register, spans: Sequence[Span], zone: str, doubtful: frozenset[date]) -> dict[Key, Counted]:
+    """Count a register over the spans of each key: what lowers EG from above, everything else from below."""
+    total: dict[Key, Counted] = {}
     for span in spans:
-        if lowers:
-            wh = overlapping_wh(register.intervals, span, zone)
+        found = total.get(span.key, Counted())
+        if register.credited.quantity in SUBTRACTED:
+            found = found.plus(raised(register.intervals, span, zone, {}))
         else:
-            wh = sum((period_energy(register.days, *run) for run in without(span, doubtful)), Decimal(0))
-        total[span.key] = total.get(span.key, Decimal(0)) + wh
+            for run in without(span, doubtful):
+                found = found.plus(lowered(register.days, *run, {}))
+        total[span.key] = found
     return total
 
 

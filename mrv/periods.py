@@ -21,10 +21,11 @@ from mrv.inputs import StoredReadings
 from mrv.quality.rules import CURRENT, RuleSet, rule_set
 from mrv.result import PeriodResult
 from mrv.revisions import Revision, check_order, differences, find_revision, revisions
-from mrv.store import add_audit_event, now_of, snapshot, store_days
+from mrv.store import add_audit_event, has_account, keep_account, now_of, snapshot, store_days
 from sql.named import load
 
 _QUERIES = load("mrv")
+_TRACING = load("tracing")
 _DIFFERENCES_NAMED = 5
 
 
@@ -241,7 +242,8 @@ def _complete(
     progress: Progress | None,
 ) -> Revision:
     first, last = days
-    result = _from_cut_off(connection, project, days, revision, code_version, progress, CURRENT)
+    computed = _from_cut_off(connection, project, days, revision, code_version, progress, CURRENT)
+    result = computed.result
     period = connection.execute(_QUERIES["period"], {"project": project, "first": first, "last": last}).fetchone()
     assert period is not None  # noqa: S101 - the revision has it
     key = {"period": period[0], "revision": revision.number}
@@ -254,6 +256,8 @@ def _complete(
                 for year in system.years:
                     row = {"year": year.year, "system": system.id, "eg": year.eg_mwh, "ef": system.factor.value}
                     connection.execute(_QUERIES["add_emission_result"], {**key, **row, "re": year.re_tco2})
+            number = StoredReadings(connection, project).number
+            keep_account(connection, period[0], revision.number, computed.account, number)
             add_audit_event(
                 connection,
                 "period.frozen",
@@ -272,7 +276,7 @@ def _from_cut_off(
     code_version: str,
     progress: Progress | None,
     rules: RuleSet,
-) -> PeriodResult:
+) -> Computation:
     with snapshot(connection):
         readings = StoredReadings(connection, project, revision.received_until)
         return compute(
@@ -285,7 +289,7 @@ def _from_cut_off(
             progress=progress,
             rules=rules,
             read_deliveries=readings.deliveries,
-        ).result
+        )
 
 
 def reported(
@@ -329,6 +333,8 @@ def recompute(
 ) -> Revision:
     """Compute a frozen revision again from its cut-off and its declarations, and compare it byte by byte.
 
+    Its days are kept where they are not yet, as of a revision that an older version froze, by who may write them.
+
     Raises
     ------
     RecomputeError
@@ -341,7 +347,7 @@ def recompute(
     # Version and rules are those that froze: what is compared is what they computed.
     rules = rule_set(stored.rule_set)
     again = _from_cut_off(connection, project, (first, last), revision, stored.code_version, progress, rules)
-    text = canonical_text(again.as_json())
+    text = canonical_text(again.result.as_json())
     if text != revision.result_text:
         differing = list(
             islice(differences(json.loads(revision.result_text or ""), json.loads(text)), _DIFFERENCES_NAMED)
@@ -349,4 +355,18 @@ def recompute(
         raise RecomputeError(
             f"revision {revision.number} of {project} {first} to {last} does not recompute: {'; '.join(differing)}"
         )
+    _keep_missing_days(connection, project, (first, last), revision, again)
     return revision
+
+
+def _keep_missing_days(
+    connection: psycopg.Connection, project: str, days: tuple[date, date], revision: Revision, again: Computation
+) -> None:
+    given = {"project": project, "first": days[0], "last": days[1], "revision": revision.number}
+    with connection.transaction():
+        row = connection.execute(_TRACING["lock_days"], given).fetchone()
+        if row is None or not row[1] or has_account(connection, row[0], revision.number):
+            return
+        keep_account(connection, row[0], revision.number, again.account, StoredReadings(connection, project).number)
+        kept = {"revision": revision.number, "days": len(again.account.days)}
+        add_audit_event(connection, "period.days_kept", f"{project} {days[0]} {days[1]}", kept)

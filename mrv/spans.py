@@ -14,8 +14,6 @@ from typing import NamedTuple
 from devices.declarations import PvSystem
 from mrv.calendar import MICROSECOND, day_bounds, days_between, split_by_year, to_us
 from mrv.errors import PeriodError
-from mrv.register_rules import MWH_PER_WH
-from mrv.registers import Intervals
 
 _US_PER_HOUR = timedelta(hours=1) // MICROSECOND
 _DAYS_NAMED = 5
@@ -82,10 +80,3 @@ def without(span: Span, days: frozenset[date]) -> Iterator[tuple[date, date]]:
         if not out:
             listed = list(run)
             yield listed[0], listed[-1]
-
-
-def overlapping_wh(found: Intervals, span: Span, zone: str) -> Decimal:
-    """Sum the intervals that lie in a span, wholly or in part [Wh]: not less than what the register counted in it."""
-    start, end = span.bounds_us(zone)
-    inside = (found.t1_us > start) & (found.t0_us < end)
-    return Decimal(int(found.energy_mwh[inside].sum())) / MWH_PER_WH

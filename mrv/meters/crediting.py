@@ -58,6 +58,12 @@ class SystemCredit:
     """By register, in the order given, and key [Wh]."""
     meters: tuple[MeterResult, ...]
     invoices: tuple[InvoiceResult, ...]
+    counted: Sequence[Mapping[Key, Counted]]
+    """By register and key: before rounding and invoices, with its days."""
+    doubtful: frozenset[date]
+    """Days on which what raises EG does not count: those given, and those that were not invoiced."""
+    not_invoiced: Sequence[frozenset[date]]
+    """By register: days that no invoice covers where one has to."""
 
     @property
     def told(self) -> Counter[str]:
@@ -322,4 +328,11 @@ def credit(
     invoices = tuple(found.hold(one) for one in found.invoices)
     told = [found.tell(number) for number in range(len(registers))]
     meters = tuple(one for one in (*told, *found.uncounted()) if one is not None)
-    return SystemCredit(found.energies, meters, invoices)
+    return SystemCredit(
+        found.energies,
+        meters,
+        invoices,
+        found.counted,
+        found.doubtful,
+        [frozenset(days) for days in found.not_invoiced],
+    )

@@ -5,13 +5,14 @@ An interval that touches a day without valid calibration counts as measured on i
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mrv.calendar import day_bounds, days_between, to_us
+from mrv.calendar import day_bounds, day_edges, days_between, to_us
 from mrv.energy import DayEnergy, counted_days
 from mrv.register_rules import MWH_PER_WH
 from mrv.registers import Intervals
@@ -30,6 +31,8 @@ class Counted:
     credited_wh: Decimal = Decimal(0)
     taken_wh: Mapping[date, Decimal] = field(default_factory=dict)
     """By day: what was taken from it, or added to it where it lowers EG."""
+    by_day: Mapping[date, Decimal] = field(default_factory=dict)
+    """As metered, by the day that it counts on: the one in which an interval ends, or the last one of the span."""
 
     def plus(self, other: "Counted") -> "Counted":
         """Add two energies of different days."""
@@ -40,12 +43,13 @@ class Counted:
                 **self.taken_wh,
                 **{d: EXACT.add(wh, self.taken_wh.get(d, Decimal(0))) for d, wh in other.taken_wh.items()},
             },
+            {**self.by_day, **other.by_day},
         )
 
     def rounded(self, *, up: bool) -> "Counted":
         """Round what is credited to the milliwatt-hour, against the credit."""
         rounding = ROUND_UP if up else ROUND_DOWN
-        return Counted(self.metered_wh, self.credited_wh.quantize(MILLIWATT_HOUR, rounding, EXACT), self.taken_wh)
+        return replace(self, credited_wh=self.credited_wh.quantize(MILLIWATT_HOUR, rounding, EXACT))
 
 
 def lowered(days: Iterable[DayEnergy], first: date, last: date, percents: Percents) -> Counted:
@@ -62,8 +66,10 @@ def lowered(days: Iterable[DayEnergy], first: date, last: date, percents: Percen
     """
     metered = taken = Decimal(0)
     by_day: dict[date, Decimal] = {}
+    counted: dict[date, Decimal] = {}
     for row, carried_wh in counted_days(days, first, last):
-        metered = EXACT.add(metered, EXACT.add(row.within_wh, carried_wh))
+        counted[row.day] = EXACT.add(row.within_wh, carried_wh)
+        metered = EXACT.add(metered, counted[row.day])
         for wh, since in ((row.within_wh, row.day), (carried_wh, row.carried_from or row.day)):
             if wh == 0:
                 continue
@@ -72,11 +78,11 @@ def lowered(days: Iterable[DayEnergy], first: date, last: date, percents: Percen
                 part = EXACT.multiply(wh, EXACT.scaleb(percent, -2))
                 taken = EXACT.add(taken, part)
                 by_day[day] = EXACT.add(by_day.get(day, Decimal(0)), part)
-    return Counted(metered, EXACT.subtract(metered, taken), by_day)
+    return Counted(metered, EXACT.subtract(metered, taken), by_day, counted)
 
 
 def raised(found: Intervals, span: Span, zone: str, percents: Percents) -> Counted:
-    """Count a register that lowers EG, over a span, as `overlapping_wh` does, plus the error of each day."""
+    """Count a register that lowers EG: the intervals that lie in a span, wholly or in part, plus each day's error."""
     start, end = span.bounds_us(zone)
     inside = (found.t1_us > start) & (found.t0_us < end)
     metered = Decimal(int(found.energy_mwh[inside].sum())) / MWH_PER_WH
@@ -95,7 +101,19 @@ def raised(found: Intervals, span: Span, zone: str, percents: Percents) -> Count
             part = EXACT.multiply(energy, EXACT.scaleb(percents[worst[number]], -2))
             by_day[worst[number]] = part
             taken = EXACT.add(taken, part)
-    return Counted(metered, EXACT.add(metered, taken), by_day)
+    return Counted(metered, EXACT.add(metered, taken), by_day, _by_day(found, inside, span, zone))
+
+
+def _by_day(found: Intervals, inside: NDArray[np.bool_], span: Span, zone: str) -> dict[date, Decimal]:
+    """Sum intervals by the day in which they end; one that ends behind the span counts on its last day."""
+    if not inside.any():
+        return {}
+    edges = day_edges(span.first, span.last, zone)
+    at = np.clip(np.searchsorted(edges, found.t1_us[inside], side="left") - 1, 0, len(edges) - 2)
+    mwh = np.zeros(len(edges) - 1, dtype=np.int64)
+    np.add.at(mwh, at, found.energy_mwh[inside])
+    days = days_between(span.first, span.last)
+    return {days[n]: Decimal(int(mwh[n])) / MWH_PER_WH for n in np.flatnonzero(mwh).tolist()}
 
 
 def _worst(percents: Percents, first: date, last: date) -> tuple[date, Decimal]:
