@@ -1,20 +1,23 @@
 """Settings: `JCM_MRV_*` from the environment, over a TOML file named by `JCM_MRV_CONFIG`, over the defaults.
 
-Every setting stands here once, with its unit in its name; `docs/reference.md` is checked against this list.
+Every setting stands here once, with its unit in its name; `docs/reference.md` is checked against this list. A secret
+may come from a file instead (`deploy.secret_files`).
 """
 
 import os
 import tomllib
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deploy.errors import ConfigurationError
+from deploy.secret_files import SUFFIX, opened
 from ingest.self_check import Risk
 
 PREFIX = "JCM_MRV_"
@@ -82,6 +85,24 @@ class Settings(BaseSettings):
     health_port: int = Field(
         default=0, ge=0, le=65535, description="the port of these; 0: none. 9464 is the usual one of exporters"
     )
+    web_address: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="where `serve` listens; a proxy that speaks https stands before it",
+    )
+    web_port: int = Field(default=8080, ge=0, le=65535, description="the port of it; 0: a free one")
+    web_url: str = Field(
+        default="",
+        description="how people reach it, as https://mrv.example.org; with https, cookies are kept to https. Empty: "
+        "http at its own address and port",
+    )
+    web_trusted_proxies: str = Field(
+        default="127.0.0.1", description="proxies whose `X-Forwarded-*` is believed: addresses or networks, with commas"
+    )
+    web_metrics_from: str = Field(
+        default="127.0.0.0/8,::1/128",
+        description="networks that may read `/metrics` of `serve` without a token, with commas",
+    )
     evidence_key_file: Path | None = Field(
         default=None,
         description="Ed25519 key (PEM) that signs seals and bundles, see `jcm-mrv evidence keys`; unset: beside the "
@@ -110,8 +131,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
+        del dotenv_settings, file_secret_settings
+        given = {
+            name.removeprefix(PREFIX).lower(): value for name, value in os.environ.items() if name.startswith(PREFIX)
+        }
+        held = opened(given, secret_settings(), prefix=PREFIX)
+        from_files = InitSettingsSource(settings_cls, {name: held[name] for name in held.keys() - given.keys()})
+        return env_settings, from_files, init_settings
 
     @field_validator("accept_risks")
     @classmethod
@@ -122,6 +148,23 @@ class Settings(BaseSettings):
                     "risk", "There is no risk {name}; there are {known}", {"name": name, "known": ", ".join(Risk)}
                 )
         return given
+
+    @field_validator("web_metrics_from")
+    @classmethod
+    def _networks(cls, given: str) -> str:
+        try:
+            [ip_network(name) for name in _names(given)]
+        except ValueError as error:
+            raise PydanticCustomError("networks", "{why}; give networks as 10.0.0.0/8", {"why": str(error)}) from None
+        return given
+
+    @field_validator("web_url")
+    @classmethod
+    def _origin(cls, given: str) -> str:
+        parts = urlsplit(given)
+        if given and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/")):
+            raise PydanticCustomError("address", "This is no address of the form https://host")
+        return given.rstrip("/")
 
     @field_validator("tsa_url")
     @classmethod
@@ -143,9 +186,23 @@ class Settings(BaseSettings):
         return frozenset(Risk(name) for name in _names(self.accept_risks))
 
     @property
+    def metrics_from(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`web_metrics_from`, taken apart."""
+        return tuple(ip_network(name) for name in _names(self.web_metrics_from))
+
+    @property
     def future_tolerance(self) -> timedelta:
         """`future_tolerance_s` as a duration."""
         return timedelta(seconds=self.future_tolerance_s)
+
+
+def secret_settings() -> list[str]:
+    """Name the settings that are secrets, each of which a file can hold: `x_file` for `x`."""
+    return [
+        name
+        for name, field in Settings.model_fields.items()
+        if SecretStr in (field.annotation, *get_args(field.annotation))
+    ]
 
 
 def _names(given: str) -> list[str]:
@@ -164,6 +221,7 @@ def load_settings() -> Settings:
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {FILE_VARIABLE}
     # Read by the tests and the local servers only.
     known |= {"JCM_MRV_TEST_DATABASE_URL", "JCM_MRV_LOCAL_DIR"}
+    known |= {f"{PREFIX}{name}{SUFFIX}".upper() for name in secret_settings()}
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
             raise ConfigurationError(f"there is no setting {name}; `docs/reference.md` lists them")
@@ -177,7 +235,7 @@ def load_settings() -> Settings:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return opened(tomllib.loads(path.read_text(encoding="utf-8")), secret_settings())
     except OSError as error:
         raise ConfigurationError(f"{FILE_VARIABLE} names {path}, which cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,0 +1,55 @@
+"""How an answer is written: ETags of what was really sent, pages of a list, files that stream."""
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+
+_OK = 200
+_NOT_MODIFIED = 304
+
+Item = TypeVar("Item")
+
+
+class ConditionalRoute(APIRoute):
+    """Answers a GET with an ETag of its bytes, and with 304 where whoever asks has them already."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler that FastAPI makes."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            response = await handle(request)
+            if request.method not in {"GET", "HEAD"} or response.status_code != _OK:
+                return response
+            if isinstance(response, StreamingResponse):
+                return response
+            tag = response.headers.get("etag") or f'"{hashlib.sha256(bytes(response.body)).hexdigest()[:32]}"'
+            kept = {"ETag": tag, "Cache-Control": response.headers.get("cache-control", "private, no-cache")}
+            if tag in _tags(request.headers.get("if-none-match", "")):
+                return Response(status_code=_NOT_MODIFIED, headers=kept)
+            response.headers.update(kept)
+            return response
+
+        return answer
+
+
+def _tags(given: str) -> set[str]:
+    return {one.strip().removeprefix("W/") for one in given.split(",")}
+
+
+class Page(BaseModel, Generic[Item]):
+    """A part of a list; `next` is the `after` of the part that follows, and absent at the end."""
+
+    items: list[Item]
+    next: str | None = Field(default=None, description="give it back as `after` for what follows; null at the end")
+
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="most entries of one answer")]
+After = Annotated[
+    str | None, Query(max_length=200, description="`next` of the answer before; absent: from the beginning")
+]

@@ -1,0 +1,120 @@
+"""The application: routes, refusals, headers, and what every request finds."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from deploy.web import home, operations, problems, signing_in
+from deploy.web.headers import SecurityHeaders
+from deploy.web.measures import RequestDurations
+from deploy.web.operator import api as operator_api
+from deploy.web.operator import pages as operator_pages
+from deploy.web.pages import STATIC
+from deploy.web.state import State
+from deploy.web.verifier import api as verifier_api
+from deploy.web.verifier import pages as verifier_pages
+from ingest.liveness import Check
+
+OPENAPI = "/api/v1/openapi.json"
+_DESCRIPTION = """\
+Monitoring reports of JCM projects, traced from the tonne to the raw payload, and the health of their ingestion.
+
+Sign in with an API token (`Authorization: Bearer …`, made by `jcm-mrv account token issue`). Tonnes, factors and
+energies are strings, because they are exact; times are UTC (RFC 3339); days are the site's own. Lists come in parts:
+give `next` back as `after`. Refusals are problem details (RFC 9457). Answers carry an `ETag`.
+"""
+
+
+def make_app(
+    state: State, *, registry: CollectorRegistry, live: Callable[[], Sequence[Check]] | None = None
+) -> FastAPI:
+    """Put the application together; the database's pool is open while it runs.
+
+    Parameters
+    ----------
+    state
+        What every request finds.
+    registry
+        What `/metrics` shows, beside the durations of requests.
+    live
+        Liveness of what else runs in this process.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        with state.database:
+            yield
+
+    app = FastAPI(
+        title="jcm-mrv",
+        version=version("jcm-mrv"),
+        description=_DESCRIPTION,
+        license_info={"name": "Apache-2.0"},
+        openapi_url=OPENAPI,
+        docs_url=None,  # they come from another host
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=dict.fromkeys((401, 403, 404, 422, 429, 503), _PROBLEM),
+    )
+    app.state.jcm_mrv = state
+    problems.install(app)
+    for router in (
+        operations.router(registry, live), signing_in.router, home.router,
+        verifier_api.router, operator_api.router, verifier_pages.router, operator_pages.router,
+    ):  # fmt: skip
+        app.include_router(router)
+    app.mount("/static", _Static(directory=STATIC), name="static")
+    host = urlsplit(state.url).hostname
+    app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=5)
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *([host] if host else [])]
+    )
+    app.add_middleware(SecurityHeaders, https=state.is_secure)
+    app.add_middleware(RequestDurations, registry=registry)
+    return app
+
+
+_PROBLEM = {
+    "description": "problem details (RFC 9457)",
+    "content": {
+        problems.MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "instance"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "instance": {"type": "string"},
+                },
+            },
+            "example": {
+                "type": "/problems/not-found",
+                "title": "There is no such thing, or it is not for whoever asks",
+                "status": 404,
+                "detail": "there is no project TH014, or it is not yours to see",
+                "instance": "/api/v1/projects/TH014",
+            },
+        }
+    },
+}
+
+
+class _Static(StaticFiles):
+    """Our own style and script, addressed by their content (`deploy.web.pages.static_path`)."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if scope["query_string"].startswith(b"v="):
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response

@@ -1,0 +1,36 @@
+"""What requests find, put together from the settings."""
+
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+
+from deploy.access.facade import Access
+from deploy.access.rate import Rate
+from deploy.servers import Endpoints
+from deploy.settings import Settings
+from deploy.web.database import Database
+from deploy.web.state import State
+
+
+def make_state(servers: Endpoints, port: int, registry: CollectorRegistry) -> State:
+    """Put it together for a server that listens on `port`."""
+    del registry  # the fleet's metrics come here
+    settings = servers.settings
+    return State(
+        settings=settings,
+        url=address_of(settings, port),
+        database=Database(servers.database_url),
+        access=Access(settings),
+        rates=Rate(settings.web_rate),
+        failures=Rate(settings.web_failure_rate),
+    )
+
+
+def address_of(settings: Settings, port: int) -> str:
+    """Tell how people reach a server: as was set, else at its own address and port."""
+    if settings.web_url:
+        return settings.web_url
+    host = settings.web_address
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - nobody listens here; it is what is replaced
+        host = "127.0.0.1"
+    return urlsplit(f"http://{f'[{host}]' if ':' in host else host}:{port}").geturl()

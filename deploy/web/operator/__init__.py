@@ -1,0 +1,1 @@
+"""How ingestion stands: the API and the pages of operators."""

@@ -1,0 +1,92 @@
+"""The web server of one process: it listens before it says so, and ends when it is told to, from any thread."""
+
+import socket
+from collections.abc import Callable, Sequence
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from deploy.errors import HealthServerError
+from deploy.servers import Endpoints
+from deploy.settings import Settings
+from deploy.web.app import make_app
+from deploy.web.composition import make_state
+from ingest.liveness import Check
+from sql.connection import Role, connect, reported
+from sql.migrator import check
+
+log = structlog.get_logger()
+# What somebody downloads gets this long to end; streams of live rates are ended at once.
+_GRACE_S = 10
+
+
+class WebServer:
+    """Listens once it is made; `run` answers until `stop`.
+
+    Parameters
+    ----------
+    servers
+        The settings, and where the database is.
+    port
+        0: a free one; None: that of the settings.
+    live
+        Liveness of what else runs in this process.
+
+    Raises
+    ------
+    StoreError
+        The database is not there, or its schema is not this version's.
+    HealthServerError
+        The address or the port cannot be listened on.
+    """
+
+    def __init__(
+        self, servers: Endpoints, port: int | None = None, *, live: Callable[[], Sequence[Check]] | None = None
+    ) -> None:
+        settings = servers.settings
+        with reported(), connect(servers.database_url, Role.SERVICE, application="jcm-mrv serve") as connection:
+            check(connection)
+        self._listener = _listen(settings, settings.web_port if port is None else port)
+        self.port = int(self._listener.getsockname()[1])
+        registry = CollectorRegistry()
+        state = make_state(servers, self.port, registry)
+        self.url = state.url
+        """How people reach it."""
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(state, registry=registry, live=live),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=bool(settings.web_trusted_proxies),
+                forwarded_allow_ips=settings.web_trusted_proxies,
+                timeout_graceful_shutdown=_GRACE_S,
+                lifespan="on",
+            )
+        )
+
+    def run(self) -> None:
+        """Answer until `stop`."""
+        log.info("web_server_started", address=self._listener.getsockname()[0], port=self.port, url=self.url)
+        self._server.run([self._listener])
+        log.info("web_server_stopped")
+
+    def stop(self) -> None:
+        """End `run`, from any thread."""
+        self._server.should_exit = True
+
+
+def _listen(settings: Settings, port: int) -> socket.socket:
+    address = settings.web_address
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise HealthServerError(
+            f"cannot listen on {address}:{port} ({(error.strerror or str(error)).lower()}); "
+            "set JCM_MRV_WEB_ADDRESS and JCM_MRV_WEB_PORT to what is free"
+        ) from None
+    return listener

@@ -1,0 +1,7 @@
+"""The API of verifiers."""
+
+from fastapi import APIRouter
+
+from deploy.web.answers import ConditionalRoute
+
+router = APIRouter(prefix="/api/v1", route_class=ConditionalRoute)
