@@ -13,7 +13,7 @@ import ingest
 import mrv
 import sql
 from deploy.cli import ROOM_ERRORS, cli
-from deploy.settings import PREFIX, Settings
+from deploy.settings import PREFIX, Settings, secret_settings
 from devices.points import POINTS
 from devices.topics import FILTER
 from ingest.metrics import FAMILIES
@@ -36,12 +36,15 @@ def render() -> str:
 def _settings() -> Iterator[str]:
     yield "## Settings\n"
     yield "From the environment, or from a TOML file named by `JCM_MRV_CONFIG` (there without the prefix, in lower"
-    yield "case); the environment wins.\n"
+    yield "case); the environment wins. What is marked `_FILE` is a secret: instead of it, the name of a"
+    yield "file that holds it can be given, under the setting's name with `_FILE` behind it.\n"
     yield "| setting | what it is | default |"
     yield "| --- | --- | --- |"
+    secrets = secret_settings()
     for name, field in Settings.model_fields.items():
         default = "unset" if field.default is None else f"`{field.default}`" if field.default != "" else "empty"
-        yield f"| `{PREFIX}{name.upper()}` | {field.description} | {default} |"
+        held = ", `_FILE`" if name in secrets else ""
+        yield f"| `{PREFIX}{name.upper()}`{held} | {field.description} | {default} |"
     yield ""
 
 
