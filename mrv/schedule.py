@@ -6,6 +6,7 @@ decide, not the clock: a late reading opens its day again.
 """
 
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -98,6 +99,8 @@ class Schedule:
         self._jobs_per_tick = jobs_per_tick
         self._sealing_key = sealing_key
         self._stopping = threading.Event()
+        self.beat = time.monotonic()
+        """When it last went on, by the monotonic clock: a tick, a device, a job."""
 
     def stop(self) -> None:
         """Let the tick under way end after the device it is at; its job goes back."""
@@ -112,11 +115,12 @@ class Schedule:
             The database is away. Nothing is lost: the next tick finds the same work.
         """
         finished = 0
+        self.beat = time.monotonic()
         with self._connect() as connection:
             plants = _declared(connection)
             self._look_through(connection, plants)
             for job in self._due(connection, plants):
-                if self._stopping.is_set() or finished >= self._jobs_per_tick:
+                if not self._goes_on() or finished >= self._jobs_per_tick:
                     break
                 held = jobs.claim(connection, job, by=self._name, limit=self._limit)
                 if held is not None:
@@ -133,9 +137,7 @@ class Schedule:
             return False
         try:
             with jobs.heartbeat(self._connect, held, self._limit):
-                done = seal_due(
-                    connection, key, code_version=self._code_version, go_on=lambda: not self._stopping.is_set()
-                )
+                done = seal_due(connection, key, code_version=self._code_version, go_on=self._goes_on)
             jobs.finish(connection, held)
         except ClaimLostError as error:
             log.warning("job_given_up", job=SEAL, error=str(error))
@@ -270,8 +272,12 @@ class Schedule:
             jobs.finish(connection, held)
         return {"er_tco2": result.er_tco2}
 
+    def _goes_on(self) -> bool:
+        self.beat = time.monotonic()
+        return not self._stopping.is_set()
+
     def _check(self) -> None:
-        if self._stopping.is_set():
+        if not self._goes_on():
             raise _StoppedError
 
 
@@ -283,6 +289,7 @@ class Ticker:
 
     def __init__(self, schedule: Schedule, interval: timedelta) -> None:
         self._schedule = schedule
+        self._interval_s = interval.total_seconds()
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._scheduler.add_job(
             self._tick,
@@ -302,6 +309,10 @@ class Ticker:
         """End; waits until the tick under way has given its work back."""
         self._schedule.stop()
         self._scheduler.shutdown(wait=True)
+
+    def stuck_for(self) -> float:
+        """Say for how many seconds the schedule has not gone on although a tick was due or under way."""
+        return max(time.monotonic() - self._schedule.beat - self._interval_s, 0.0)
 
     def _tick(self) -> None:
         try:

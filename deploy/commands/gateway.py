@@ -34,9 +34,11 @@ def gateway(file: Path, *, check: bool) -> None:
         _check(configuration)
         return
     from deploy import logs
+    from deploy.notify import Watched
     from deploy.settings import load_settings
     from deploy.signals import on_end
     from devices.mqtt_url import parse
+    from ingest.liveness import Check
 
     settings = load_settings()
     logs.configure(settings.log_format)
@@ -51,8 +53,14 @@ def gateway(file: Path, *, check: bool) -> None:
         # A file of authorities that cannot be read is said now, not at every attempt to connect.
         address.tls_context()
     made = Gateway(configuration, address, version=version("jcm-mrv"))
-    on_end(made.stop)
-    made.run()
+
+    def live() -> list[Check]:
+        return [Check(name, passed=False, said="ended, or does not go round") for name in made.stuck()]
+
+    watched = Watched(live, status=lambda: "publishing" if made.forwarder.connected else "the broker is away")
+    on_end(watched.ending(made.stop))
+    with watched:
+        made.run()
 
 
 def _check(configuration: "Configuration") -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mrv.evidence.timestamping import Tsa
     from mrv.schedule import Schedule
 
+# Between two devices of a period's report lie seconds; a statement of the database may take minutes.
+_STUCK_S = 1800.0
+
 
 @click.command()
 @click.option("--once", is_flag=True, help="Do what is due, and end.")
@@ -37,8 +40,10 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     """
     from deploy.commands.evidence import time_stamping
     from deploy.logs import configure
+    from deploy.notify import Watched
     from deploy.servers import endpoints
     from deploy.settings import load_settings
+    from ingest.liveness import Check
     from mrv.schedule import Ticker
     from sql.connection import Role, connect, reported
     from sql.migrator import check
@@ -60,9 +65,15 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     ticker = Ticker(work, timedelta(seconds=settings.schedule_interval_s))
+
+    def live() -> list[Check]:
+        stuck = ticker.stuck_for()
+        return [Check("schedule", stuck < _STUCK_S, f"has not gone on for {stuck:.0f} s")]
+
     ticker.start()
-    ended.wait()
-    ticker.stop()
+    with Watched(live, status=lambda: "at work") as watched:
+        ended.wait()
+        watched.ending(ticker.stop)()
 
 
 def make(

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 _RUNNING, _FAULT = 4, 7
 """SunSpec's states of a device, which the gateway's own health is told in."""
+# No request waits for longer than a minute (`timeout_s`), and a device is asked a few of them.
+_PATIENCE_S = 600.0
 
 
 @dataclass(slots=True)
@@ -64,11 +66,14 @@ class Gateway:
         self._spool_errors = 0
         self._dropped = self.spool.waiting().dropped
         self._ending = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._round_by: dict[str, float] = {}
+        """By when each thread goes round again, by the monotonic clock."""
 
     def run(self) -> None:
         """Work until `stop`."""
         given = self._configuration.gateway
-        threads = [
+        self._threads = threads = [
             threading.Thread(target=self._poll_line, args=(bus, pollers), name=f"jcm-mrv-poll-{bus.line}", daemon=True)
             for bus, pollers in lines(self._configuration)
         ]
@@ -76,8 +81,10 @@ class Gateway:
         log.info("gateway_started", site=given.site, gateway=given.id, devices=len(self.tallies))
         for thread in threads:
             thread.start()
+        self._goes_round_within(given.health_interval_s)
         while not self._ending.wait(given.health_interval_s):
             self._tell_health()
+            self._goes_round_within(given.health_interval_s)
         for thread in threads:
             thread.join()
         waiting = self.spool.waiting()
@@ -89,11 +96,23 @@ class Gateway:
         self._ending.set()
         self.forwarder.stop()
 
+    def stuck(self) -> list[str]:
+        """Name the threads that ended, or have not gone round in their time; a device that is silent stops none."""
+        if self._ending.is_set():
+            return []
+        late = {name for name, by in list(self._round_by.items()) if time.monotonic() > by}
+        return sorted(late | {thread.name for thread in self._threads if thread.ident and not thread.is_alive()})
+
+    def _goes_round_within(self, wait_s: float) -> None:
+        self._round_by[threading.current_thread().name] = time.monotonic() + wait_s + _PATIENCE_S
+
     def _poll_line(self, bus: Bus, pollers: list[Poller]) -> None:
         due = {number: time.monotonic() for number in range(len(pollers))}
         while True:
             number = min(due, key=lambda one: due[one])
-            if self._ending.wait(max(due[number] - time.monotonic(), 0)):
+            wait_s = max(due[number] - time.monotonic(), 0)
+            self._goes_round_within(wait_s)
+            if self._ending.wait(wait_s):
                 break
             self._poll(pollers[number])
             interval_s = pollers[number].device.poll_interval_s

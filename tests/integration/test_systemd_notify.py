@@ -1,0 +1,174 @@
+"""What systemd hears of the real commands in processes of their own: ready, fed, and no longer fed when they hang.
+
+A single thread of the process is stopped with ptrace, as a thread that hangs would stand: the others go on, and so does
+the thread that feeds the watchdog, which must find out.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.harness import CollectorProcess, declare, forget_session, wait_until
+
+WATCHDOG_S = 0.9
+SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+
+
+class Manager:
+    """systemd's end of the notification socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self.heard: list[str] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"NOTIFY_SOCKET": str(self.path), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
+
+    def listen(self, seconds: float = 0.05) -> list[str]:
+        """Return what is heard from now on, for so long."""
+        now, end = [], time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                now += self._socket.recv(4096).decode().split("\n")
+            except TimeoutError:
+                break
+        self.heard += now
+        return now
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def hears(self, line: str) -> bool:
+        self.listen()
+        return line in self.heard
+
+
+@pytest.fixture
+def manager(tmp_path) -> Iterator[Manager]:
+    made = Manager(tmp_path / "notify")
+    yield made
+    made.close()
+
+
+@contextmanager
+def stopped_thread(thread: int) -> Iterator[None]:
+    """Let one thread of another process stand still."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if libc.ptrace(SEIZE, thread, None, None) != 0:
+        pytest.skip(f"this machine lets nobody stop a thread: ptrace says {os.strerror(ctypes.get_errno())}")
+    try:
+        assert libc.ptrace(INTERRUPT, thread, None, None) == 0
+        os.waitpid(thread, 0x40000000)  # __WALL: a thread that is no child of ours
+        yield
+    finally:
+        libc.ptrace(DETACH, thread, None, None)
+
+
+@pytest.fixture(scope="module")
+def plant(shared_database) -> str:
+    declare(shared_database, "notify-a", ["m1"])
+    return shared_database
+
+
+@pytest.fixture
+def collector(broker, plant, manager) -> Iterator[CollectorProcess]:
+    """The real command with a second of patience in the place of thirty."""
+    made = CollectorProcess(
+        broker.collector_url,
+        plant,
+        "notify-test",
+        settings=manager.environment,
+        module=("tests.integration.hasty_collector",),
+    )
+    yield made
+    made.close()
+    forget_session(broker.collector_url, "notify-test")
+
+
+def threads(process: int) -> dict[str, int]:
+    return {(task / "comm").read_text().strip(): int(task.name) for task in Path(f"/proc/{process}/task").iterdir()}
+
+
+def test_a_collector_is_ready_fed_and_tells_its_end(collector, manager):
+    collector.start()
+    wait_until(lambda: manager.hears("READY=1"))
+    assert "STATUS=collecting" in manager.heard
+    assert manager.listen(WATCHDOG_S).count("WATCHDOG=1") >= 2
+    collector.send(signal.SIGTERM)
+    assert collector.wait() == 0
+    wait_until(lambda: manager.hears("STOPPING=1"))
+
+
+def test_a_collector_whose_writing_thread_hangs_is_fed_no_longer(collector, manager):
+    collector.start()
+    wait_until(lambda: manager.hears("READY=1"))
+    # The main thread writes; it is the one whose number is the process's.
+    with stopped_thread(collector.process.pid):
+        wait_until(lambda: "watchdog_not_fed" in collector.events())
+        manager.listen(0.1)
+        assert "WATCHDOG=1" not in manager.listen(2 * WATCHDOG_S)
+    (event,) = [line for line in collector.lines() if line["event"] == "watchdog_not_fed"]
+    assert event["checks"][0].startswith("writing_thread: has not gone round")
+    # What goes on again is fed again.
+    assert "WATCHDOG=1" in manager.listen(2 * WATCHDOG_S)
+
+
+def test_a_collector_that_waits_for_its_database_is_fed(collector, manager, plant):
+    collector.start()
+    wait_until(lambda: manager.hears("READY=1"))
+    with psycopg.connect(plant, autocommit=True) as connection:
+        backends = connection.execute(
+            "select pid from pg_stat_activity where datname = current_database() and application_name like 'jcm-mrv%'"
+        ).fetchall()
+        assert backends
+        try:
+            for (pid,) in backends:
+                os.kill(pid, signal.SIGSTOP)
+            # Longer than the patience and than the five seconds after which an idle collector asks.
+            assert manager.listen(6.8).count("WATCHDOG=1") >= 10
+        finally:
+            for (pid,) in backends:
+                os.kill(pid, signal.SIGCONT)
+    assert not collector.ended()
+    assert "watchdog_not_fed" not in collector.events()
+
+
+def test_a_standby_is_ready_and_says_that_it_stands_by(collector, manager, broker, plant):
+    first = CollectorProcess(broker.collector_url, plant, "notify-test")
+    first.start()
+    try:
+        collector.start(connected=False)
+        wait_until(lambda: manager.hears("READY=1"))
+        assert "STATUS=standby: another collector with this client id is at work" in manager.heard
+        assert "WATCHDOG=1" in manager.listen(WATCHDOG_S)
+    finally:
+        first.close()
+
+
+def test_a_schedule_is_ready_and_fed_and_tells_its_end(plant, manager):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JCM_MRV_")}
+    environment |= manager.environment | {"JCM_MRV_DATABASE_URL": plant}
+    with subprocess.Popen([sys.executable, "-m", "deploy.cli", "schedule"], env=environment) as process:
+        try:
+            wait_until(lambda: manager.hears("READY=1"))
+            assert manager.listen(WATCHDOG_S).count("WATCHDOG=1") >= 2
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+    wait_until(lambda: manager.hears("STOPPING=1"))
