@@ -1,5 +1,6 @@
 """Connections that say clearly what is wrong, in UTC, each under the role of its room."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +8,15 @@ from enum import StrEnum
 
 import psycopg
 from psycopg import conninfo
+from psycopg.pq import TransactionStatus
 
 from sql.errors import DatabaseUnavailableError, SchemaError, StoreError
+from sql.named import load
+
+
+_QUERIES = load("access")
+_SCOPED_PATH = "scoped,public"
+_ALL_PROJECTS = "*"
 
 
 class Role(StrEnum):
@@ -20,6 +28,13 @@ class Role(StrEnum):
     READER = "jcm_mrv_reader"
     VERIFIER = "jcm_mrv_verifier"
     PARTICIPANT = "jcm_mrv_participant"
+    OPERATOR = "jcm_mrv_operator"
+    SERVICE = "jcm_mrv_service"
+
+    @property
+    def scoped(self) -> bool:
+        """Whether it sees the projects of its session only (scope.sql)."""
+        return self in {Role.VERIFIER, Role.PARTICIPANT, Role.OPERATOR}
 
 
 def describe(url: str) -> str:
@@ -46,6 +61,8 @@ def connect(url: str, role: Role, *, application: str = "jcm-mrv", timeout_s: in
     settings = "-c timezone=UTC -c datestyle=ISO"
     if role:
         settings += f" -c role={role.value}"
+    if role.scoped:
+        settings += f" -c search_path={_SCOPED_PATH}"
     try:
         return psycopg.connect(
             url,
@@ -77,6 +94,50 @@ def connect(url: str, role: Role, *, application: str = "jcm-mrv", timeout_s: in
         raise DatabaseUnavailableError(
             f"{describe(url)} does not answer ({said}); start it or correct JCM_MRV_DATABASE_URL"
         ) from error
+
+
+@contextmanager
+def acting(
+    connection: psycopg.Connection, role: Role, projects: frozenset[str] | None, *, read_only: bool
+) -> Iterator[psycopg.Connection]:
+    """Take a role and a set of projects for the length of the block, on a connection that comes from a pool.
+
+    One round trip at the start and one at the end; both cover role, projects, search path and whether anything may be
+    written. What the block leaves open is rolled back. A connection that cannot be given back as it was is closed, so
+    that the pool makes a new one.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode and in no transaction; its login may take `role`.
+    projects
+        What is seen of the scoped views (scope.sql); None stands for all. A role that is not scoped sees by its grants.
+    read_only
+        Refuse every write, also where the role may write.
+
+    Raises
+    ------
+    psycopg.errors.InsufficientPrivilege
+        The login may not take the role.
+    """
+    connection.execute(
+        _QUERIES["act"],
+        {
+            "role": role.value or "none",
+            "search_path": _SCOPED_PATH if role.scoped else "public",
+            "projects": _ALL_PROJECTS if projects is None else json.dumps(sorted(projects)),
+            "read_only": "on" if read_only else "off",
+        },
+    )
+    try:
+        yield connection
+    finally:
+        try:
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                connection.rollback()
+            connection.execute(_QUERIES["act_no_more"])
+        except psycopg.Error:
+            connection.close()
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def migrate(
     code_version: str = "",
     tell: Callable[[str], None] = lambda _line: None,
 ) -> list[Migration]:
-    """Apply what is missing, then the roles; return what was applied.
+    """Apply what is missing, then what each role sees and may do; return what was applied.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ def migrate(
                 tell(f"applying {migration.version:04} {migration.name}")
                 _apply(connection, migration, code_version)
             with connection.transaction():
-                connection.execute((_DIRECTORY / "roles.sql").read_text(encoding="utf-8"))
+                for name in ("scope.sql", "roles.sql"):
+                    connection.execute((_DIRECTORY / name).read_text(encoding="utf-8"))
         except psycopg.errors.InsufficientPrivilege as error:
             raise SchemaError(
                 f"the login may not do this ({error.diag.message_primary}); migrate as the owner"

@@ -3,30 +3,42 @@
 do $$
 declare
     name text;
+    may_become text := case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end;
 begin
-    foreach name in array array['jcm_mrv_collector', 'jcm_mrv_mrv', 'jcm_mrv_reader',
-                                'jcm_mrv_verifier', 'jcm_mrv_participant'] loop
+    foreach name in array array['jcm_mrv_collector', 'jcm_mrv_mrv', 'jcm_mrv_reader', 'jcm_mrv_verifier',
+                                'jcm_mrv_participant', 'jcm_mrv_operator', 'jcm_mrv_service'] loop
         if not exists (select from pg_roles where rolname = name) then
             begin
-                execute format('create role %I nologin', name);
+                execute format('create role %I nologin noinherit', name);
             exception when duplicate_object or unique_violation then null; -- another database's migration was first
             end;
         end if;
         -- From 16 on whoever creates a role is its administrator, which alone does not allow SET ROLE.
-        if not pg_has_role(current_user, name,
-                           case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) then
+        if not pg_has_role(current_user, name, may_become) then
             execute format('grant %I to current_user', name);
+        end if;
+    end loop;
+    -- The service takes the role of whoever asks, for the length of a request, and inherits none of their rights.
+    foreach name in array array['jcm_mrv_reader', 'jcm_mrv_verifier', 'jcm_mrv_participant', 'jcm_mrv_operator'] loop
+        if not pg_has_role('jcm_mrv_service', name, may_become) then
+            begin
+                execute format('grant %I to jcm_mrv_service', name);
+            exception when unique_violation then null;
+            end;
         end if;
     end loop;
 end
 $$;
 
 revoke all on all tables in schema public
-    from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant;
+    from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant,
+    jcm_mrv_operator, jcm_mrv_service;
 revoke all on all sequences in schema public
-    from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant;
+    from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant,
+    jcm_mrv_operator, jcm_mrv_service;
 grant usage on schema public
-    to jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant;
+    to jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant,
+    jcm_mrv_operator, jcm_mrv_service;
 
 -- The collector adds what was received. It cannot change or delete a row of evidence.
 grant select on project, site, device, device_install, declaration, period_revision, seal, schema_migration
@@ -50,8 +62,28 @@ grant insert, update on alert_notice to jcm_mrv_mrv;
 -- The reader reads everything and changes nothing.
 grant select on all tables in schema public to jcm_mrv_reader;
 
--- Who verifies and who is verified: each reads everything and takes only its own steps (0008_verification.sql). Their
--- audit events are written by the database; keys of verifiers are registered by the owner alone.
-grant select on all tables in schema public to jcm_mrv_verifier, jcm_mrv_participant;
-grant insert on finding, finding_closing, attestation to jcm_mrv_verifier;
-grant insert on submission, finding_response, notification to jcm_mrv_participant;
+-- Who may do what is nobody's business but the owner's and the service's.
+revoke all on account, account_grant, api_token, web_session, login_project from jcm_mrv_mrv, jcm_mrv_reader;
+
+-- Who verifies, who is verified, and who operates: each reads the projects of its session (scope.sql), nothing of
+-- `public`, and takes only its own steps (0008_verification.sql). Their audit events are written by the database; keys
+-- of verifiers are registered by the owner alone.
+revoke execute on all functions in schema scoped from public;
+grant usage on schema scoped to jcm_mrv_verifier, jcm_mrv_participant, jcm_mrv_operator;
+grant execute on all functions in schema scoped to jcm_mrv_verifier, jcm_mrv_participant, jcm_mrv_operator;
+grant select on all tables in schema scoped to jcm_mrv_verifier, jcm_mrv_participant, jcm_mrv_operator;
+grant insert on scoped.finding, scoped.finding_closing, scoped.attestation to jcm_mrv_verifier;
+grant insert on scoped.submission, scoped.finding_response, scoped.notification to jcm_mrv_participant;
+grant update (acknowledged_by, acknowledged_at, acknowledged_note, muted_by, muted_at, muted_until) on scoped.alert
+    to jcm_mrv_operator;
+
+-- The service knows who asks, and puts on record what was asked for. It deletes sessions that ended long ago, and takes
+-- back a right by writing when, never by taking out the row.
+grant select on project, schema_migration, login_project to jcm_mrv_service;
+grant select, insert on account, account_grant, api_token, audit_event to jcm_mrv_service;
+grant select, insert, delete on web_session to jcm_mrv_service;
+grant update (person, organisation, email, oidc_issuer, oidc_subject, disabled_at, disabled_by) on account
+    to jcm_mrv_service;
+grant update (revoked_at, revoked_by) on account_grant to jcm_mrv_service;
+grant update (revoked_at, revoked_by, last_used_at) on api_token to jcm_mrv_service;
+grant update (last_seen_at, ended_at) on web_session to jcm_mrv_service;

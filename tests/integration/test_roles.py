@@ -72,7 +72,10 @@ STEPS_OF = {
 STEPS = set.union(*STEPS_OF.values())
 
 
-@pytest.mark.parametrize("role", [Role.COLLECTOR, Role.MRV, Role.READER, Role.VERIFIER, Role.PARTICIPANT])
+SCOPED = [Role.VERIFIER, Role.PARTICIPANT, Role.OPERATOR]
+
+
+@pytest.mark.parametrize("role", [Role.COLLECTOR, Role.MRV, Role.READER, *SCOPED, Role.SERVICE])
 @pytest.mark.parametrize("table", sorted(STEPS | {"verifier_key", "verifier_key_withdrawal"}))
 def test_each_side_of_a_verification_takes_its_own_steps_only(shared_database: str, role: Role, table: str) -> None:
     with connect(shared_database, role) as connection:
@@ -82,20 +85,58 @@ def test_each_side_of_a_verification_takes_its_own_steps_only(shared_database: s
         if not may:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"insert into {table} default values")
-        for change in (f"update {table} set person = 'x'", f"delete from {table}", f"truncate {table}"):
+        for change in (
+            f"update {table} set person = 'x'", f"delete from {table}", f"truncate public.{table}",
+            f"update public.{table} set person = 'x'", f"insert into public.{table} default values",
+        ):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(change)
 
 
-@pytest.mark.parametrize("role", list(STEPS_OF))
-def test_who_verifies_and_who_is_verified_write_nothing_else(shared_database: str, role: Role) -> None:
+PRIVILEGES = """
+select relname, has_any_column_privilege(oid, 'insert'),
+    has_any_column_privilege(oid, 'update') or has_table_privilege(oid, 'delete') or has_table_privilege(oid, 'truncate'),
+    has_any_column_privilege(oid, 'select')
+from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'v', 'p', 'm')
+"""
+
+
+@pytest.mark.parametrize("role", SCOPED)
+def test_who_sees_projects_sees_and_writes_nothing_of_public(shared_database: str, role: Role) -> None:
     with connect(shared_database, role) as connection:
-        rows = connection.execute(
-            "select relname, has_table_privilege(oid, 'insert'), has_table_privilege(oid, 'update')"
-            " or has_table_privilege(oid, 'delete') or has_table_privilege(oid, 'truncate'),"
-            " has_table_privilege(oid, 'select') from pg_class"
-            " where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'p')"
-        ).fetchall()
-    assert {name for name, insert, _, _ in rows if insert} == STEPS_OF[role]
-    assert [name for name, _, change, _ in rows if change] == []
+        rows = connection.execute(PRIVILEGES, ["public"]).fetchall()
+    assert len(rows) > 30
+    assert [name for name, *may in rows if any(may)] == []
+
+
+@pytest.mark.parametrize("role", SCOPED)
+def test_who_sees_projects_reads_every_scoped_view_and_writes_its_own_steps(shared_database: str, role: Role) -> None:
+    with connect(shared_database, role) as connection:
+        rows = connection.execute(PRIVILEGES, ["scoped"]).fetchall()
+    assert {name for name, insert, _, _ in rows if insert} == STEPS_OF.get(role, set())
+    assert [name for name, _, change, _ in rows if change] == (["alert"] if role is Role.OPERATOR else [])
     assert [name for name, _, _, read in rows if not read] == []
+
+
+ACCESS = {"account", "account_grant", "api_token", "web_session", "login_project"}
+
+
+def test_rights_are_seen_by_the_service_only(shared_database: str) -> None:
+    for role in (Role.COLLECTOR, Role.MRV, Role.READER, *SCOPED):
+        with connect(shared_database, role) as connection:
+            rows = connection.execute(PRIVILEGES, ["public"]).fetchall()
+            assert [name for name, *may in rows if name in ACCESS and any(may)] == [], role
+
+
+def test_the_service_reads_rights_and_no_evidence_and_takes_nothing_from_the_record(shared_database: str) -> None:
+    with connect(shared_database, Role.SERVICE) as connection:
+        rows = connection.execute(PRIVILEGES, ["public"]).fetchall()
+        assert {name for name, _, _, read in rows if read} == ACCESS | {"project", "schema_migration", "audit_event"}
+        assert {name for name, insert, _, _ in rows if insert} == ACCESS - {"login_project"} | {"audit_event"}
+        for refused in (
+            "delete from account", "delete from account_grant", "delete from api_token", "delete from audit_event",
+            "update account set name = 'x'", "update account_grant set role = 'x'", "update api_token set sha256 = ''",
+            "update api_token set expires_at = 'infinity'", "update web_session set account = 'x'",
+        ):  # fmt: skip
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(refused)

@@ -492,6 +492,7 @@ def test_a_login_of_the_verifier_alone_is_recorded_and_can_be_nothing_else(case)
 
     login = f"vera_{case.plant.url[-12:]}"
     case.owner.execute(f"create role {login} login password 'x' in role jcm_mrv_verifier")
+    case.owner.execute("insert into login_project (login, project_id) values (%s, 'P1')", [login])
     url = conninfo.make_conninfo(case.plant.url, user=login, password="x")
     try:
         case.submit()
