@@ -55,6 +55,7 @@ grant insert, update on energy_day, period_revision, job_run to jcm_mrv_mrv;
 grant insert on period, emission_result, audit_event to jcm_mrv_mrv;
 grant insert on signing_key, seal, seal_block, seal_timestamp, evidence_salt to jcm_mrv_mrv;
 grant insert on revision_day, revision_line to jcm_mrv_mrv;
+grant insert on evidence_bundle to jcm_mrv_mrv;
 -- Alerts: a pending one that goes away is deleted, what was told never (0012_alert.sql).
 grant insert, update, delete on alert to jcm_mrv_mrv;
 grant insert, update on alert_notice to jcm_mrv_mrv;

@@ -130,13 +130,24 @@ order by site_id;
 select id from site order by id;
 
 -- name: kept
--- The account again, counted from the rows themselves. Reads every message's line, so it is asked for by name.
-select coalesce(site_id, ''),
-       count(*),
-       count(*) filter (where outcome = 'stored'), count(*) filter (where outcome = 'duplicate'),
-       count(*) filter (where outcome = 'conflict'), count(*) filter (where outcome = 'quarantined'),
-       sum(readings)::bigint
-from message
+-- The account again, counted from the rows themselves, and from the record of those that retention took. Reads every
+-- message's line, so it is asked for by name.
+select site_id, sum(messages)::bigint, sum(stored)::bigint, sum(duplicate)::bigint, sum(conflict)::bigint,
+       sum(quarantined)::bigint, sum(readings)::bigint
+from (
+    select coalesce(site_id, '') as site_id, count(*) as messages,
+           count(*) filter (where outcome = 'stored') as stored,
+           count(*) filter (where outcome = 'duplicate') as duplicate,
+           count(*) filter (where outcome = 'conflict') as conflict,
+           count(*) filter (where outcome = 'quarantined') as quarantined,
+           sum(readings) as readings
+    from message
+    group by 1
+    union all
+    select site_id, messages_stored + messages_duplicate + messages_conflict + messages_quarantined,
+           messages_stored, messages_duplicate, messages_conflict, messages_quarantined, readings
+    from message_drop
+) as counted
 group by 1;
 
 -- name: kept_readings
