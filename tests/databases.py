@@ -5,12 +5,12 @@ during which the tests go on.
 """
 
 import hashlib
+import itertools
 import os
 import queue
 import threading
 import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -137,11 +137,15 @@ def _lives(process: int) -> bool:
 
 
 def _drop(connection: psycopg.Connection, name: str) -> None:
-    statement = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
-    for _ in range(100):
-        # An autovacuum worker or TimescaleDB's scheduler is in it, which only a superuser may end; it soon leaves.
-        with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
-            connection.execute(statement)
+    end = time.monotonic() + 20
+    for force in itertools.cycle((" with (force)", "")):
+        # By force clients are ended, yet not an autovacuum worker, which belongs to the superuser; without force it is
+        # the other way round.
+        try:
+            connection.execute(sql.SQL("drop database if exists {}" + force).format(sql.Identifier(name)))
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
             return
-        time.sleep(0.1)
-    connection.execute(statement)
