@@ -68,6 +68,8 @@ class Verdict:
     """What the excluding rules took out of the credit [mWh], over all readings that were given."""
     not_checked: Mapping[QualityRule, str] = field(default_factory=dict)
     """Why a rule could not be held against it."""
+    marked_us: Mapping[QualityRule, NDArray[np.int64]] = field(default_factory=dict)
+    """Instants of the readings that rules on single readings told of [µs UTC], over all readings that were given."""
 
 
 def judge(
@@ -114,18 +116,20 @@ def judge(
         not_checked[QualityRule.UNCONFIRMED_RISE] = SUBTRACTED
 
     marked: dict[QualityRule, NDArray[np.int64]] = {}
-    _count_power(marked, place, sky, edges, t_us, power_w)
+    instants: dict[QualityRule, NDArray[np.int64]] = {}
+    _mark_power(marked, instants, place, sky, edges, t_us, power_w)
     complete = power.completeness(t_us, edges)
     has_some = np.diff(np.searchsorted(t_us, edges)) > 0
     # A day without any reading is told in the notes.
     marked[QualityRule.INCOMPLETE_DAY] = (has_some & (complete < power.COMPLETE_SHARE)).astype(np.int64)
     if received is not None:
-        _count_receipts(marked, received, t_us, edges)
+        _mark_receipts(marked, instants, received, t_us, edges)
+    marked |= {rule: _per_day(at_us, edges) for rule, at_us in instants.items()}
     by_day = {
         day: {rule.id: int(counts[n]) for rule, counts in marked.items() if counts[n]}
         for n, day in enumerate(days_between(first, last))
     }
-    return Verdict(credited, by_day, taken, not_checked)
+    return Verdict(credited, by_day, taken, not_checked, instants)
 
 
 def told_of_site(found: Deliveries | None, time_zone: str, first: date, last: date) -> dict[QualityRule, int]:
@@ -158,8 +162,9 @@ def _per_day(t_us: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.in
     return counts
 
 
-def _count_power(
+def _mark_power(
     marked: dict[QualityRule, NDArray[np.int64]],
+    instants: dict[QualityRule, NDArray[np.int64]],
     place: Place,
     sky: Sky | None,
     edges: NDArray[np.int64],
@@ -179,15 +184,18 @@ def _count_power(
         masks[QualityRule.NIGHT_POWER] = power.at_night(t_us, power_w, rated, sky)
         shifted = power.shifted_days(t_us, power_w, rated, edges, sky)
         marked[QualityRule.TIME_SHIFT] = shifted.astype(np.int64)
-    for rule, mask in masks.items():
-        marked[rule] = _per_day(t_us[mask], edges)
+    instants |= {rule: t_us[mask] for rule, mask in masks.items()}
 
 
-def _count_receipts(
-    marked: dict[QualityRule, NDArray[np.int64]], received: Receipts, t_us: NDArray[np.int64], edges: NDArray[np.int64]
+def _mark_receipts(
+    marked: dict[QualityRule, NDArray[np.int64]],
+    instants: dict[QualityRule, NDArray[np.int64]],
+    received: Receipts,
+    t_us: NDArray[np.int64],
+    edges: NDArray[np.int64],
 ) -> None:
-    marked[QualityRule.ARRIVAL_TIMED] = _per_day(received.arrival_us, edges)
-    marked[QualityRule.CONFLICT] = _per_day(received.conflict_us, edges)
-    marked[QualityRule.CLOCK_FAST] = _per_day(t_us[receipts.clock_fast(t_us, received.received_us)], edges)
+    instants[QualityRule.ARRIVAL_TIMED] = received.arrival_us
+    instants[QualityRule.CONFLICT] = received.conflict_us
+    instants[QualityRule.CLOCK_FAST] = t_us[receipts.clock_fast(t_us, received.received_us)]
     slow = receipts.clock_slow_days(t_us, received.received_us, edges)
     marked[QualityRule.CLOCK_SLOW] = slow.astype(np.int64)
