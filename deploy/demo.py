@@ -175,7 +175,7 @@ class Demo:
                 time.sleep(1)
 
     def _gateway(self) -> Publisher:
-        address = parse(self.servers.publish_url(demo_site.SITE), self.servers.settings.mqtt_ca_file)
+        address = parse(self.servers.publish_url(demo_site.SITE), self.servers.settings.mqtt_tls)
         return Publisher(address, version=self.servers.settings.mqtt_version, must_be_heard=True)
 
     def _account(self) -> Count:

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from deploy.errors import ConfigurationError
 from deploy.secret_files import SUFFIX, opened
+from devices.tls import TlsFiles
 from ingest.self_check import Risk
 
 PREFIX = "JCM_MRV_"
@@ -42,6 +43,15 @@ class Settings(BaseSettings):
     mqtt_ca_file: Path | None = Field(
         default=None,
         description="certificates (PEM) of the authorities that the broker's is signed by; unset: the machine's own",
+    )
+    mqtt_cert_file: Path | None = Field(
+        default=None,
+        description="our certificate (PEM) for a broker that asks for one, of the collector, `replay` and `simulate`; "
+        "its common name is the broker's user",
+    )
+    mqtt_key_file: Path | None = Field(
+        default=None,
+        description="its private key (PEM, mode 600, no passphrase); unset: it stands in `JCM_MRV_MQTT_CERT_FILE`",
     )
     mqtt_version: Literal["3.1.1", "5"] = Field(default="5", description="MQTT protocol version of the collector")
     mqtt_client_id: str = Field(
@@ -99,6 +109,10 @@ class Settings(BaseSettings):
     web_trusted_proxies: str = Field(
         default="127.0.0.1", description="proxies whose `X-Forwarded-*` is believed: addresses or networks, with commas"
     )
+    web_collectors: str = Field(
+        default="",
+        description="health addresses of the collectors that `serve` shows, as http://host:9464, with commas",
+    )
     web_metrics_from: str = Field(
         default="127.0.0.0/8,::1/128",
         description="networks that may read `/metrics` of `serve` without a token, with commas",
@@ -115,6 +129,23 @@ class Settings(BaseSettings):
     tsa_ca_file: Path | None = Field(
         default=None,
         description="root certificates (PEM) that the time stamps of seals must lead to; needed with `JCM_MRV_TSA_URL`",
+    )
+    authority_dir: Path | None = Field(
+        default=None,
+        description="the certificate authority of `device provision`: a folder of whoever issues; unset: beside the "
+        "local servers",
+    )
+    authority_passphrase: SecretStr | None = Field(
+        default=None, description="passphrase of its key `ca.key`; unset: the key is guarded by its mode 600 only"
+    )
+    broker_crl_file: Path | None = Field(
+        default=None,
+        description="where the broker on this machine reads its list of revoked certificates (`crlfile`); unset: "
+        "`device provision` says what to copy",
+    )
+    broker_pid_file: Path | None = Field(
+        default=None,
+        description="the broker's `pid_file`, to have it read the list (SIGHUP); unset: `device provision` says so",
     )
     schedule_interval_s: int = Field(default=60, ge=1, description="how often the schedule looks for work that is due")
     log_format: Literal["auto", "console", "json"] = Field(
@@ -181,9 +212,19 @@ class Settings(BaseSettings):
         return given
 
     @property
+    def mqtt_tls(self) -> TlsFiles:
+        """What TLS to the broker goes by."""
+        return TlsFiles(self.mqtt_ca_file, self.mqtt_cert_file, self.mqtt_key_file)
+
+    @property
     def accepted_risks(self) -> frozenset[Risk]:
         """`accept_risks`, taken apart."""
         return frozenset(Risk(name) for name in _names(self.accept_risks))
+
+    @property
+    def collector_addresses(self) -> tuple[str, ...]:
+        """`web_collectors`, taken apart."""
+        return tuple(_names(self.web_collectors))
 
     @property
     def metrics_from(self) -> tuple[IPv4Network | IPv6Network, ...]:

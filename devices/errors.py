@@ -30,6 +30,14 @@ class BrokerUrlError(DevicesError):
     """A broker's URL cannot be read."""
 
 
+class BrokerTlsError(DevicesError):
+    """What TLS to the broker needs cannot be used."""
+
+
+class CertificateExpiredError(BrokerTlsError):
+    """Our certificate has ended."""
+
+
 class PublishError(DevicesError):
     """Readings cannot be published to the broker."""
 

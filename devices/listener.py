@@ -69,12 +69,14 @@ class _Listener:
         self.heard: list[Said] = []
         self.problem = ""
         self.subscribed = False
+        self._connected = False
         name = f"jcm-mrv-listen-{uuid.uuid4().hex[:8]}"
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
         self._client.username_pw_set(address.username, address.password)
         if address.tls:
             self._client.tls_set_context(address.tls_context())
         self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
 
@@ -82,6 +84,9 @@ class _Listener:
         try:
             self._client.connect(self._address.host, self._address.port)
         except OSError as error:
+            said = self._address.why_refused(error)
+            if said:
+                raise ListenError(f"the broker {self._address} {said}") from None
             reason = error.strerror or str(error)
             raise ListenError(
                 f"the broker {self._address} does not answer ({reason}); start it or correct JCM_MRV_MQTT_URL"
@@ -103,10 +108,16 @@ class _Listener:
         if reason.is_failure:
             self.problem = f"the broker {self._address} refuses the login ({reason}); correct JCM_MRV_MQTT_URL"
             return
+        self._connected = True
         try:
             client.subscribe(self._filter, qos=0)
         except ValueError:
             self.problem = f"{self._filter!r} is no topic filter: + and # stand for whole levels, # for the last one"
+
+    def _on_disconnect(self, *_: Any) -> None:
+        if not self._connected and not self.problem:
+            said = self._address.why_refused()
+            self.problem = f"the broker {self._address} {said}" if said else ""
 
     def _on_subscribe(
         self, _client: mqtt.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any

@@ -2,10 +2,10 @@
 
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from devices.errors import BrokerUrlError
+from devices.tls import TlsFiles, make_context, why_refused
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -19,30 +19,27 @@ class BrokerAddress:
     tls: bool
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    ca_file: Path | None = None
-    """The authorities that may have signed the broker's certificate; None: those that the machine trusts."""
+    tls_files: TlsFiles = field(default_factory=TlsFiles)
 
     def __str__(self) -> str:
         return f"{'mqtts' if self.tls else 'mqtt'}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def tls_context(self) -> ssl.SSLContext:
-        """Give what checks the broker's certificate and its name.
+        """Give what checks the broker's certificate and its name, and shows ours; see `devices.tls.make_context`."""
+        return make_context(self.tls_files)
 
-        Raises
-        ------
-        BrokerUrlError
-            The file of authorities cannot be read or holds no certificate.
+    def why_refused(self, error: OSError | None = None) -> str:
+        """Say why a connection failed for its TLS, to be read behind "the broker …"; empty when that is not why.
+
+        Parameters
+        ----------
+        error
+            What the attempt gave; None asks the broker anew, since in TLS 1.3 the alert of a refusal is easily lost.
         """
-        try:
-            return ssl.create_default_context(cafile=self.ca_file)
-        except OSError as error:
-            raise BrokerUrlError(
-                f"{self.ca_file} cannot be used as the broker's authority ({error.strerror or error}); "
-                "JCM_MRV_MQTT_CA_FILE names a file of certificates in PEM"
-            ) from error
+        return why_refused(self.host, self.port, self.tls_files, error) if self.tls else ""
 
 
-def parse(url: str, ca_file: Path | None = None) -> BrokerAddress:
+def parse(url: str, tls_files: TlsFiles = TlsFiles()) -> BrokerAddress:  # noqa: B008 - it is frozen
     """Read a broker's URL; user and password are percent-decoded, the port defaults to 1883 or 8883 (TLS).
 
     Raises
@@ -75,5 +72,5 @@ def parse(url: str, ca_file: Path | None = None) -> BrokerAddress:
     if password is not None and username is None:
         raise BrokerUrlError("the broker's URL gives a password without a user")
     return BrokerAddress(
-        parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "mqtts", username, password, ca_file
+        parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "mqtts", username, password, tls_files
     )

@@ -1,5 +1,6 @@
 """Publish with QoS 1 and know that every message was acknowledged."""
 
+import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Iterable
@@ -12,8 +13,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from devices.errors import PublishError
+from devices.errors import BrokerTlsError, PublishError
 from devices.mqtt_url import BrokerAddress
+from devices.tls import ClientTls
 
 # Unacknowledged messages at most: enough to hide a broker's disk, little enough to hold in memory.
 WINDOW = 2000
@@ -86,9 +88,11 @@ class Publisher:
         self._client.reconnect_delay_set(min_delay=1, max_delay=15)
         if address.username is not None:
             self._client.username_pw_set(address.username, address.password)
-        if address.tls:
-            self._client.tls_set_context(address.tls_context())
+        self._tls = ClientTls(address.tls_files) if address.tls else None
+        if self._tls is not None:
+            self._client.tls_set_context(self._tls.context)
         self._client.on_connect = self._when_connected
+        self._client.on_connect_fail = lambda _client, _data: self._when_refused()
         self._client.on_disconnect = self._when_disconnected
         self._client.on_publish = self._when_acknowledged
 
@@ -103,6 +107,9 @@ class Publisher:
         try:
             self._client.connect(self._address.host, self._address.port, keepalive=30)
         except (OSError, ValueError) as error:
+            said = self._address.why_refused(error) if isinstance(error, OSError) else ""
+            if said:
+                raise PublishError(f"the broker at {self._address} {said}") from None
             said = getattr(error, "strerror", None) or str(error)
             raise PublishError(
                 f"the broker at {self._address} does not answer ({said.lower()}); start it or correct its URL"
@@ -216,9 +223,11 @@ class Publisher:
         self._on_connection(True)
 
     def _refusal(self, code: ReasonCode) -> str:
-        user = self._address.username
+        user, shown = self._address.username, self._address.tls_files.certificate
         if code.value in _LOGIN:
             who = f"the login of user {user}" if user is not None else "a connection without a login"
+            if self._address.tls and shown is not None:
+                who = f"{who} with the certificate {shown}"
             return (
                 f"the broker at {self._address} refuses {who} ({code.getName().lower()}); "
                 "correct user and password in its URL"
@@ -231,6 +240,21 @@ class Publisher:
         if self._there and not self._closing and self._failure is None:
             self._there = False
             self._on_connection(False)
+            if self._tls is not None:
+                # The broker may be back before a renewed pair is whole; the former is good until then.
+                with contextlib.suppress(BrokerTlsError):
+                    self._tls.renew()
+        elif not self._there:
+            self._when_refused()
+
+    def _when_refused(self) -> None:
+        """See whether an attempt to connect failed for its certificate, which no waiting mends."""
+        if self._closing or self._failure is not None:
+            return
+        said = self._address.why_refused()
+        if said:
+            self._failure = PublishError(f"the broker at {self._address} {said}")
+            self._client.disconnect()
 
     def _when_acknowledged(
         self, _client: mqtt.Client, _data: Any, _mid: int, code: ReasonCode, _properties: Properties | None

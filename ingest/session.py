@@ -28,7 +28,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from devices import topics
+from devices.errors import BrokerTlsError
 from devices.mqtt_url import BrokerAddress
+from devices.tls import ClientTls
 from ingest.backoff import Backoff
 from ingest.errors import (
     BrokerRefusedError,
@@ -110,6 +112,7 @@ class Session:
         self._options = options
         self._inbox = inbox
         self._backoff = Backoff()
+        self._tls = ClientTls(options.address.tls_files) if options.address.tls else None
         self._client = self._make_client()
         self._thread = threading.Thread(target=self._run, name="jcm-mrv-mqtt", daemon=True)
         self._wake_out, self._wake_in = socket.socketpair()
@@ -142,8 +145,7 @@ class Session:
         self._paho_writes = False
         self._question: int | None = None
         self._answered = False
-        self._refusal = ""
-        self._loss = ""
+        self._refusal = self._loss = self._untrusted = ""
         self._count = 0
         self._beat = time.monotonic()
 
@@ -246,8 +248,8 @@ class Session:
             manual_ack=True,
             reconnect_on_failure=False,
         )
-        if options.address.tls:
-            client.tls_set_context(options.address.tls_context())
+        if self._tls is not None:
+            client.tls_set_context(self._tls.context)
         if options.address.username is not None:
             client.username_pw_set(options.address.username, options.address.password)
         client.on_connect = self._on_connect
@@ -287,14 +289,19 @@ class Session:
 
     def _stay_connected(self) -> None:
         while not self._stopping.is_set():
-            self._refusal = self._loss = ""
+            self._refusal = self._loss = self._untrusted = ""
+            epoch = self._epoch
             self._primary_host.before_connect(self._client)
+            self._renew_certificate()
             try:
                 self._client.reconnect()
             except OSError as error:
                 self._loss = error.strerror or str(error)
+                self._untrusted = self._options.address.why_refused(error)
             else:
                 self._serve()
+                if self._epoch == epoch and not (self._refusal or self._stopping.is_set()):
+                    self._untrusted = self._options.address.why_refused()
             if self._stopping.is_set():
                 return
             if not self._ready.is_set():
@@ -302,8 +309,8 @@ class Session:
             if self._by_permit:
                 self._permitted.clear()
             wait_s = self._backoff.next()
-            if self._refusal:
-                log.error("broker_refused", broker=str(self._options.address), reason=self._refusal, retry_s=wait_s)
+            if refusal := self._refusal or self._untrusted:
+                log.error("broker_refused", broker=str(self._options.address), reason=refusal, retry_s=wait_s)
             else:
                 log.warning("broker_lost", broker=str(self._options.address), reason=self._loss, retry_s=wait_s)
             self._beat = time.monotonic() + wait_s
@@ -311,8 +318,18 @@ class Session:
             while not (self._permitted.wait(0.1) or self._stopping.is_set()):
                 self._beat = time.monotonic()
 
+    def _renew_certificate(self) -> None:
+        try:
+            if self._tls is not None and self._tls.renew():
+                log.info("client_certificate_renewed", certificate=str(self._options.address.tls_files.certificate))
+        except BrokerTlsError as error:
+            # The former is shown again; it may hold for some time yet.
+            log.warning("client_certificate_unusable", reason=str(error))
+
     def _first_failure(self) -> IngestError:
         address = self._options.address
+        if self._untrusted:
+            return BrokerRefusedError(f"the broker {address} {self._untrusted}")
         if self._refusal:
             login = f"the login {address.username}" if address.username else "a client without login"
             return BrokerRefusedError(

@@ -80,7 +80,7 @@ def _listen(topic: str, seconds: float) -> "list[Said]":
     from devices.mqtt_url import parse
 
     settings = load_settings()
-    address = parse(endpoints(settings).mqtt_url, settings.mqtt_ca_file)
+    address = parse(endpoints(settings).mqtt_url, settings.mqtt_tls)
     ended = threading.Event()
     on_end(ended.set)
     with Console(stderr=True).status("listening") as status:

@@ -30,7 +30,7 @@ def make_collector(settings: Settings, servers: Endpoints) -> Collector:
     """Put a collector together from the settings."""
     return Collector(
         SessionOptions(
-            address=parse(servers.mqtt_url, settings.mqtt_ca_file),
+            address=parse(servers.mqtt_url, settings.mqtt_tls),
             client_id=settings.mqtt_client_id,
             version=settings.mqtt_version,
             window=settings.mqtt_window,

@@ -1,5 +1,6 @@
 """`jcm-mrv gateway`: the edge gateway, at the site."""
 
+import contextlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,9 @@ def gateway(file: Path, *, check: bool) -> None:
     from deploy.notify import Watched
     from deploy.settings import load_settings
     from deploy.signals import on_end
+    from devices.errors import CertificateExpiredError
     from devices.mqtt_url import parse
+    from devices.tls import TlsFiles
     from ingest.liveness import Check
 
     settings = load_settings()
@@ -48,10 +51,15 @@ def gateway(file: Path, *, check: bool) -> None:
         raise ConfigurationError(
             f"{file} names no broker; give it with its login in JCM_MRV_MQTT_PUBLISH_URL, or without one as `broker`"
         )
-    address = parse(url, settings.mqtt_ca_file)
+    # What the environment names wins, the pair as a whole.
+    own, named = configuration.gateway.tls_files, settings.mqtt_tls
+    pair = named if named.certificate or named.key else own
+    address = parse(url, TlsFiles(named.authorities or own.authorities, pair.certificate, pair.key))
     if address.tls:
-        # A file of authorities that cannot be read is said now, not at every attempt to connect.
-        address.tls_context()
+        # What cannot be read is said now, not at every attempt to connect. A certificate that has ended stops nothing:
+        # the devices are polled, and what they say is kept until there is another.
+        with contextlib.suppress(CertificateExpiredError):
+            address.tls_context()
     made = Gateway(configuration, address, version=version("jcm-mrv"))
 
     def live() -> list[Check]:

@@ -91,7 +91,7 @@ def replay(
         pass
     settings = load_settings()
     servers = endpoints(settings)
-    address = parse(servers.publish_url(site), servers.settings.mqtt_ca_file)
+    address = parse(servers.publish_url(site), servers.settings.mqtt_tls)
     before = None if no_wait else committed(servers, site)
     started = time.monotonic()
     with Publisher(

@@ -226,7 +226,7 @@ def _address(settings: "Settings") -> "BrokerAddress":
 
     given = settings.mqtt_publish_url or settings.mqtt_url
     if given is not None:
-        return parse(given.get_secret_value(), settings.mqtt_ca_file)
+        return parse(given.get_secret_value(), settings.mqtt_tls)
     # Asking for the broker starts the local servers where they are not running.
     assert endpoints(settings).mqtt_url  # noqa: S101
     return parse(LocalServers(default_directory()).environment()["JCM_MRV_MQTT_PUBLISH_URL"])

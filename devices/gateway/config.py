@@ -18,6 +18,7 @@ from devices.errors import BrokerUrlError, DeclarationError
 from devices.gateway import registers, sunspec
 from devices.gateway.spool import Policy
 from devices.points import POINTS
+from devices.tls import TlsFiles
 
 
 def _broker(value: str) -> str:
@@ -132,6 +133,11 @@ class Gateway(Declared):
     broker: Annotated[str, AfterValidator(_broker)] | None = Field(
         default=None, description="the broker's URL without a password, such as mqtts://broker.example:8883"
     )
+    ca_file: Text | None = Field(
+        default=None, description="a file (PEM) of the authority that the broker's certificate is signed by"
+    )
+    cert_file: Text | None = Field(default=None, description="a file (PEM) with the site's certificate")
+    key_file: Text | None = Field(default=None, description="a file (PEM, mode 600) with its private key")
     mqtt_version: Literal["3.1.1", "5"] = Field(default="5", description='"5" or "3.1.1"')
     spool: Text = Field(description="the file that readings are kept in until the broker has them")
     spool_limit_mb: int = Field(ge=1, le=1_000_000, description="megabytes, 1 or more")
@@ -143,6 +149,12 @@ class Gateway(Declared):
         default=30.0, ge=5, le=86_400, description="seconds, 5 or more, that acknowledged readings are kept"
     )
     health_interval_s: Seconds = Field(default=60.0, ge=0.1, le=86_400, description="seconds, 0.1 or more")
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """What TLS to the broker goes by."""
+        ca, certificate, key = (Path(one) if one else None for one in (self.ca_file, self.cert_file, self.key_file))
+        return TlsFiles(ca, certificate, key)
 
 
 class Configuration(Declared):
@@ -193,6 +205,8 @@ def _contradictions(configuration: Configuration) -> Iterator[str]:
     for name, count in Counter([configuration.gateway.id, *(one.id for one in configuration.devices)]).items():
         if count > 1:
             yield f'"{name}" is the id of {count} devices: expected each id once, the gateway\'s included'
+    if configuration.gateway.key_file is not None and configuration.gateway.cert_file is None:
+        yield "gateway: key_file: expected cert_file beside it"
     for device in configuration.devices:
         label = f'device "{device.id}"'
         if (device.host is None) == (device.serial_port is None):

@@ -20,9 +20,11 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 
 from devices import topics
+from devices.errors import BrokerTlsError
 from devices.gateway.clock import now
 from devices.gateway.spool import Kept, Spool
 from devices.mqtt_url import BrokerAddress
+from devices.tls import ClientTls
 
 log = structlog.get_logger()
 
@@ -60,6 +62,14 @@ class Counts:
 
 
 class _Lost(Exception):  # noqa: N818 - never leaves this module
+    pass
+
+
+class _HungUp(_Lost):
+    """Before it answered."""
+
+
+class _Renewed(Exception):  # noqa: N818 - never leaves this module
     pass
 
 
@@ -114,6 +124,7 @@ class Forwarder:
         self._spool = spool
         self._options = options
         self._ending = threading.Event()
+        self._tls: ClientTls | None = None
         # What paho's thread says; its callbacks hold a lock that publishing needs, so they do nothing themselves.
         self._said: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
 
@@ -124,6 +135,8 @@ class Forwarder:
             before = self.counts.acknowledged
             try:
                 self._one_connection()
+            except BrokerTlsError as error:
+                log.error("gateway_certificate_unusable", reason=str(error))  # noqa: TRY400 - no fault in the code
             except Exception:
                 # Whatever it is, the devices are polled on, and what they say is kept.
                 log.exception("gateway_forwarder_fault")
@@ -140,7 +153,8 @@ class Forwarder:
         try:
             client.connect(self._options.address.host, self._options.address.port, keepalive=_KEEPALIVE_S)
         except (OSError, ValueError) as error:
-            log.warning("gateway_broker_away", broker=str(self._options.address), reason=str(error))
+            refused = self._options.address.why_refused(error) if isinstance(error, OSError) else ""
+            self._tell_unconnected(refused, str(error))
             return
         client.loop_start()
         try:
@@ -149,6 +163,10 @@ class Forwarder:
             self.connected = True
             self.counts.connections += 1
             self._serve(client, window)
+        except _Renewed:
+            log.info("gateway_certificate_renewed", certificate=str(self._options.address.tls_files.certificate))
+        except _HungUp as lost:
+            self._tell_unconnected(self._options.address.why_refused(), str(lost))
         except _Lost as lost:
             if not self._ending.is_set():
                 log.warning("gateway_broker_lost", broker=str(self._options.address), reason=str(lost))
@@ -158,6 +176,13 @@ class Forwarder:
             self.connected = False
             client.disconnect()
             client.loop_stop()
+
+    def _tell_unconnected(self, refused: str, reason: str) -> None:
+        broker = str(self._options.address)
+        if refused:
+            log.error("gateway_broker_refused", broker=broker, reason=f"the broker {refused}")
+        else:
+            log.warning("gateway_broker_away", broker=broker, reason=reason)
 
     def _client(self) -> mqtt.Client:
         options = self._options
@@ -174,12 +199,13 @@ class Forwarder:
         if options.address.username is not None:
             client.username_pw_set(options.address.username, options.address.password)
         if options.address.tls:
-            client.tls_set_context(options.address.tls_context())
+            self._tls = ClientTls(options.address.tls_files)
+            client.tls_set_context(self._tls.context)
 
         def when_connected(_client: Any, _data: Any, _flags: Any, code: Any, properties: Any) -> None:
             if code.is_failure:
                 log.error("gateway_broker_refused", broker=str(options.address), reason=str(code))
-                said.put(("lost", 0, code.value))
+                said.put(("refused", 0, code.value))
             else:
                 log.info("gateway_broker_connected", broker=str(options.address))
                 said.put(("connected", getattr(properties, "ReceiveMaximum", 65535), 0))
@@ -200,7 +226,7 @@ class Forwarder:
                 continue
             if what == "connected":
                 return min(number, _WINDOW)
-            raise _Lost("it ended the connection")
+            raise _Lost("it refuses the login") if what == "refused" else _HungUp("it ended the connection")
         raise _Lost("the gateway stops")
 
     def _serve(self, client: mqtt.Client, window: int) -> None:
@@ -217,7 +243,19 @@ class Forwarder:
                 purged = time.monotonic()
                 self._purge(lanes)
                 self._date(lanes)
+                self._look_for_renewal(lanes)
         self._leave(lanes)
+
+    def _look_for_renewal(self, lanes: _Lanes) -> None:
+        """Begin a new connection with a renewed certificate: should it fail, the former is not over yet."""
+        try:
+            renewed = self._tls is not None and self._tls.renew()
+        except BrokerTlsError:
+            # Half of a pair so far, or of a file; the connection that stands needs neither.
+            return
+        if renewed:
+            self._leave(lanes)
+            raise _Renewed
 
     def _send_live(self, client: mqtt.Client, lanes: _Lanes, window: int) -> None:
         room = window - len(lanes.in_flight)

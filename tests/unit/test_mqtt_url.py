@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices import topics
-from devices.errors import BrokerUrlError
+from devices.errors import BrokerTlsError, BrokerUrlError
 from devices.mqtt_url import BrokerAddress, parse
+from devices.tls import TlsFiles
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_file_of_authorities_that_is_none_is_said_in_one_line(tmp_path, conten
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(BrokerUrlError, match=said) as raised:
-        parse("mqtts://host", file).tls_context()
+    with pytest.raises(BrokerTlsError, match=said) as raised:
+        parse("mqtts://host", TlsFiles(file)).tls_context()
     assert "JCM_MRV_MQTT_CA_FILE" in str(raised.value)
     assert "\n" not in str(raised.value)
