@@ -56,9 +56,9 @@ class Databases:
         self._unwanted.put(str(conninfo.conninfo_to_dict(url)["dbname"]))
 
     def close(self) -> None:
-        """Wait for what is still to be dropped."""
+        """Wait for what is still to be dropped, yet not for long: the next run drops what this one leaves."""
         self._unwanted.put(None)
-        self._dropper.join()
+        self._dropper.join(timeout=5)
         self._connection.close()
         if self._dropped:
             raise self._dropped[0]
