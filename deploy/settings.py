@@ -148,6 +148,10 @@ class Settings(BaseSettings):
         description="the broker's `pid_file`, to have it read the list (SIGHUP); unset: `device provision` says so",
     )
     schedule_interval_s: int = Field(default=60, ge=1, description="how often the schedule looks for work that is due")
+    alerts_file: Path | None = Field(
+        default=None,
+        description="thresholds of the alerts, and whom to tell (docs/alerts.md); unset: the defaults, and nobody is told",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="log lines for people or for machines; auto: console on a terminal"
     )
