@@ -33,6 +33,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None, description="TimescaleDB, as postgresql://user:password@host:port/name; unset: the local server"
     )
+    database_admin_url: SecretStr | None = Field(
+        default=None,
+        description="login of a superuser to the same server, which `restore` alone takes (TimescaleDB's catalogue asks "
+        "for one); unset: that of `JCM_MRV_DATABASE_URL`, or the local server's own",
+    )
     mqtt_url: SecretStr | None = Field(
         default=None,
         description="MQTT broker of the collector, as mqtt(s)://user:password@host:port; unset: the local server",
@@ -117,6 +122,29 @@ class Settings(BaseSettings):
         default="127.0.0.0/8,::1/128",
         description="networks that may read `/metrics` of `serve` without a token, with commas",
     )
+    session_idle_s: int = Field(
+        default=3600, ge=120, description="how long a browser's session lasts without a request; told to the minute"
+    )
+    session_lifetime_s: int = Field(
+        default=43_200, ge=300, description="how long it lasts at most; then its person signs in again"
+    )
+    rate_limit: str = Field(
+        default="600/minute",
+        description="how often a token, a session or, unknown, an address may ask `serve`; counted in each process",
+    )
+    rate_limit_failures: str = Field(
+        default="10/minute", description="how often an address may come with a token that is not valid"
+    )
+    oidc_issuer: str = Field(
+        default="", description="OpenID Connect provider that people sign in with, as it calls itself; empty: none"
+    )
+    oidc_client_id: str = Field(default="", description="what `serve` is called there; needed with the issuer")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="the secret that goes with it; unset: a public client"
+    )
+    oidc_organisation_claim: str = Field(
+        default="", description="the claim that names a person's organisation; empty: an administrator gives it"
+    )
     evidence_key_file: Path | None = Field(
         default=None,
         description="Ed25519 key (PEM) that signs seals and bundles, see `jcm-mrv evidence keys`; unset: beside the "
@@ -146,6 +174,17 @@ class Settings(BaseSettings):
     broker_pid_file: Path | None = Field(
         default=None,
         description="the broker's `pid_file`, to have it read the list (SIGHUP); unset: `device provision` says so",
+    )
+    keep_messages_years: int | None = Field(
+        default=None,
+        ge=1,
+        description="raw messages may go (`jcm-mrv retention`) so many years after every period that uses them was "
+        "notified; unset: they are kept for good",
+    )
+    compress_after_days: int = Field(
+        default=30,
+        ge=1,
+        description="`jcm-mrv retention compress` takes closed chunks that are older; Community edition",
     )
     schedule_interval_s: int = Field(default=60, ge=1, description="how often the schedule looks for work that is due")
     alerts_file: Path | None = Field(
@@ -182,6 +221,25 @@ class Settings(BaseSettings):
                 raise PydanticCustomError(
                     "risk", "There is no risk {name}; there are {known}", {"name": name, "known": ", ".join(Risk)}
                 )
+        return given
+
+    @field_validator("rate_limit", "rate_limit_failures")
+    @classmethod
+    def _rate(cls, given: str) -> str:
+        from limits import parse  # 80 ms that only whoever chose a rate shall wait for
+
+        try:
+            parse(given)
+        except ValueError:
+            raise PydanticCustomError("rate", "This is no rate; give it as 600/minute") from None
+        return given
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, given: str) -> str:
+        parts = urlsplit(given)
+        if given and not (parts.hostname and (parts.scheme == "https" or parts.hostname in {"127.0.0.1", "localhost"})):
+            raise PydanticCustomError("issuer", "This is no address of the form https://host")
         return given
 
     @field_validator("web_metrics_from")

@@ -13,7 +13,6 @@ from psycopg.pq import TransactionStatus
 from sql.errors import DatabaseUnavailableError, SchemaError, StoreError
 from sql.named import load
 
-
 _QUERIES = load("access")
 _SCOPED_PATH = "scoped,public"
 _ALL_PROJECTS = "*"

@@ -95,7 +95,8 @@ def test_each_side_of_a_verification_takes_its_own_steps_only(shared_database: s
 
 PRIVILEGES = """
 select relname, has_any_column_privilege(oid, 'insert'),
-    has_any_column_privilege(oid, 'update') or has_table_privilege(oid, 'delete') or has_table_privilege(oid, 'truncate'),
+    has_any_column_privilege(oid, 'update') or has_table_privilege(oid, 'delete')
+        or has_table_privilege(oid, 'truncate'),
     has_any_column_privilege(oid, 'select')
 from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'v', 'p', 'm')
 """
