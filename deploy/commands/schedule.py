@@ -35,9 +35,11 @@ def schedule(*, once: bool, take_over_after: float) -> None:
 
     Run as many as you like on one database: each piece of work is done by one of them. After downtime the first look
     finds what is missing; a late reading has its day computed again. Where JCM_MRV_EVIDENCE_KEY_FILE is set, each UTC
-    day that is over is sealed (`jcm-mrv evidence seal`), and time-stamped where JCM_MRV_TSA_URL is. SIGTERM ends it
-    after the device it is at.
+    day that is over is sealed (`jcm-mrv evidence seal`), and time-stamped where JCM_MRV_TSA_URL is. Beside this the
+    alerts are judged, and notices sent (`jcm-mrv alert`). SIGTERM ends it after the device it is at.
     """
+    from deploy.alerts.composition import alerting
+    from deploy.alerts.service import AlertThreads
     from deploy.commands.evidence import time_stamping
     from deploy.logs import configure
     from deploy.notify import Watched
@@ -54,26 +56,32 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     with reported(), connect(url, Role.MRV, application="jcm-mrv schedule") as connection:
         check(connection)
     limit = timedelta(seconds=take_over_after)
+    alerts = alerting(settings, url)
     work = make(url, take_over_after=limit, key_file=settings.evidence_key_file, tsa=tsa)
     if once:
         signal.signal(signal.SIGTERM, lambda *_: work.stop())
         with reported():
             done = work.run_until_done()
+            alerts.evaluate()
+            alerts.deliver()
         click.echo(f"{done} jobs finished" if done else "nothing was due")
         return
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    ticker = Ticker(work, timedelta(seconds=settings.schedule_interval_s))
+    interval = timedelta(seconds=settings.schedule_interval_s)
+    ticker, looking = Ticker(work, interval), AlertThreads(alerts, interval)
 
     def live() -> list[Check]:
         stuck = ticker.stuck_for()
         return [Check("schedule", stuck < _STUCK_S, f"has not gone on for {stuck:.0f} s")]
 
     ticker.start()
+    looking.start()
     with Watched(live, status=lambda: "at work") as watched:
         ended.wait()
         watched.ending(ticker.stop)()
+        looking.stop()
 
 
 def make(
