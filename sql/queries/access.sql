@@ -108,8 +108,14 @@ update web_session set ended_at = clock_timestamp() where account = %(account)s 
 -- name: record
 insert into audit_event (actor, action, subject, detail) values (%(actor)s, %(action)s, %(subject)s, %(detail)s)
 
--- name: login_exists
-select from pg_roles where rolname = %(login)s and rolcanlogin
+-- name: login
+-- What somebody could do with SQL of their own: everything, or the projects that login_project has.
+select pg_has_role(rolname, (select relowner from pg_class where oid = 'public.project'::regclass), 'MEMBER')
+        or pg_has_role(rolname, 'jcm_mrv_service', 'MEMBER') or pg_has_role(rolname, 'jcm_mrv_reader', 'MEMBER')
+        or pg_has_role(rolname, 'jcm_mrv_mrv', 'MEMBER'),
+    pg_has_role(rolname, 'jcm_mrv_verifier', 'MEMBER') or pg_has_role(rolname, 'jcm_mrv_participant', 'MEMBER')
+        or pg_has_role(rolname, 'jcm_mrv_operator', 'MEMBER')
+from pg_roles where rolname = %(login)s and rolcanlogin
 
 -- name: logins
 select login, array_agg(project_id order by project_id) from login_project group by login order by login
