@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     )
     database_admin_url: SecretStr | None = Field(
         default=None,
-        description="login of a superuser to the same server, which `restore` alone takes (TimescaleDB's catalogue asks "
-        "for one); unset: that of `JCM_MRV_DATABASE_URL`, or the local server's own",
+        description="login of a superuser to the same server, for `restore` alone (TimescaleDB's catalogue takes one); "
+        "unset: that of `JCM_MRV_DATABASE_URL`, or the local server's own",
     )
     mqtt_url: SecretStr | None = Field(
         default=None,

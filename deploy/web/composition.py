@@ -5,10 +5,11 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 
 from deploy.access.facade import Access
-from deploy.access.rate import Rate
+from deploy.access.rate import Rates
 from deploy.servers import Endpoints
 from deploy.settings import Settings
 from deploy.web.database import Database
+from deploy.web.operator.watch import make_watch
 from deploy.web.state import State
 
 
@@ -20,9 +21,10 @@ def make_state(servers: Endpoints, port: int, registry: CollectorRegistry) -> St
         settings=settings,
         url=address_of(settings, port),
         database=Database(servers.database_url),
-        access=Access(settings),
-        rates=Rate(settings.web_rate),
-        failures=Rate(settings.web_failure_rate),
+        access=Access.of(settings),
+        watch=make_watch(servers),
+        rates=Rates(settings.rate_limit),
+        failures=Rates(settings.rate_limit_failures),
     )
 
 

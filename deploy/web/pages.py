@@ -37,7 +37,7 @@ def _environment(language: str) -> Environment:
     environment.install_gettext_translations(languages.translations(language), newstyle=True)  # type: ignore[attr-defined]
     environment.filters |= {
         "number": number, "megawatt_hours": megawatt_hours, "kilowatt_hours": kilowatt_hours, "percent": percent,
-        "moment": moment, "day": day, "ago": ago,
+        "moment": moment, "day": day, "ago": ago, "visible": visible, "bytes": in_bytes,
     }  # fmt: skip
     environment.globals |= {"static": static_path, "version": version("jcm-mrv"), "LANGUAGES": languages.LANGUAGES}
     return environment
@@ -178,3 +178,18 @@ def ago(value: datetime | None, now: datetime) -> str:
         if seconds >= length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
+
+
+def visible(text: str) -> str:
+    """Show signs that no one would see: a payload is anybody's, and so is most of a topic."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
+def in_bytes(count: int) -> str:
+    """Write a size in bytes with the prefix that leaves one to four digits."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -9,6 +9,7 @@ from fastapi import Request
 from deploy.access.facade import Access
 from deploy.settings import Settings
 from deploy.web.database import Database
+from deploy.web.operator.watch import Watch
 
 
 class Rates(Protocol):
@@ -28,6 +29,7 @@ class State:
     """How people reach it, as https://host."""
     database: Database
     access: Access
+    watch: Watch
     rates: Rates
     failures: Rates
 
