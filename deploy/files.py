@@ -1,6 +1,8 @@
 """Files that commands write for a person: whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.errors import OutputError
@@ -49,3 +51,29 @@ def write_whole(path: Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give the path of a file to be filled, for its owner alone, that replaces `path` when the block ends well.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made there.
+    """
+    check_writable(path)
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is no file; give --out the name of a file")
+    target = path.resolve()
+    beside = target.with_name(f".{target.name[:200]}.{os.getpid()}")
+    try:
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(target)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from sql.errors import ServerNotSupportedError
+from sql.errors import SchemaError, ServerNotSupportedError
 from sql.named import load
 
 # Before 2.18.1 an upsert silently skips the rows that follow the first conflict (timescaledb #7672, #7673).
@@ -39,6 +39,8 @@ def require_timescaledb(connection: psycopg.Connection, *, create: bool, where: 
     ------
     ServerNotSupportedError
         TimescaleDB is not there, not preloaded, or older than 2.18.1.
+    SchemaError
+        A restore into this database did not end.
     """
     queries = load("migrator")
     row = connection.execute(queries["available_timescaledb"]).fetchone()
@@ -65,7 +67,9 @@ def require_timescaledb(connection: psycopg.Connection, *, create: bool, where: 
                 f"{where}: TimescaleDB cannot be created ({said}); "
                 "let an administrator preload it (shared_preload_libraries) and run CREATE EXTENSION timescaledb there"
             ) from error
-    postgresql, edition = connection.execute(queries["server"]).fetchone() or ("", "")
+    postgresql, edition, restoring = connection.execute(queries["server"]).fetchone() or ("", "", False)
+    if restoring:
+        raise SchemaError(f"a restore into {where} did not end; repeat it with `jcm-mrv restore FILE --again`")
     return Server(postgresql=str(postgresql), timescaledb=version, edition=str(edition))
 
 

@@ -185,9 +185,10 @@ class Postgres:
         return tail([self.log, *self._logs.glob("postgresql-*.log")])
 
     @staticmethod
-    def url(state: State) -> str:
-        """Return the owner's connection string."""
-        return f"postgresql://{OWNER}:{state.owner_password}@127.0.0.1:{state.postgres_port}/{DATABASE}"
+    def url(state: State, *, superuser: bool = False) -> str:
+        """Return the connection string of the owner, or of the superuser."""
+        user, password = (_SUPERUSER, state.superuser_password) if superuser else (OWNER, state.owner_password)
+        return f"postgresql://{user}:{password}@127.0.0.1:{state.postgres_port}/{DATABASE}"
 
     def _command(self, executable: Path) -> list[str]:
         return [str(executable), "-D", str(self._data)]

@@ -208,6 +208,16 @@ class LocalServers:
             "JCM_MRV_MQTT_PUBLISH_URL": f"mqtt://{PUBLISHER}:{state.publisher_password}@{broker}",
         }
 
+    def superuser_url(self) -> str:
+        """Return the login that may restore a backup; nothing else uses it.
+
+        Raises
+        ------
+        LocalServersError
+            The servers were never started.
+        """
+        return Postgres.url(self._known_state(), superuser=True)
+
     def site_credentials(self, site_id: str, filters: Sequence[str] | None = None) -> tuple[str, str]:
         """Return a site's broker user and password, making them where the site has none.
 

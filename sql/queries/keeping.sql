@@ -57,10 +57,16 @@ where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
     and not exists (select from pg_depend d where d.objid = n.oid and d.deptype = 'e')
 
+-- name: mark_restoring
+-- Until the dump is in and every table is what it was; `sql.server` refuses such a database.
+alter database {name} set jcm_mrv.restoring = 'on'
+
+-- name: unmark_restoring
+alter database {name} reset jcm_mrv.restoring
+
 -- name: restoring
--- Set on the database by timescaledb_pre_restore, and there until timescaledb_post_restore.
-select exists (select from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase, unnest(s.setconfig) c
-    where d.datname = current_database() and s.setrole = 0 and c in ('timescaledb.restoring=on', 'timescaledb.restoring=true'))
+select 'on' in (coalesce(current_setting('timescaledb.restoring', true), ''),
+    coalesce(current_setting('jcm_mrv.restoring', true), ''))
 
 -- name: timescaledb_versions
 select v.version, a.default_version, a.installed_version
@@ -92,7 +98,7 @@ select current_user, current_database()
 
 -- name: give
 -- A restored object is the superuser's who restored it. Chunks follow their hypertable, a column's sequence its table.
-select format('alter %s %s owner to %I', kind, name, %(owner)s)
+select format('alter %%s %%s owner to %%I', kind, name, %(owner)s::text)
 from (
     select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence' else 'table' end
         as kind, c.oid::regclass::text as name, c.relkind::text as sorting

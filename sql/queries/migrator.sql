@@ -7,7 +7,9 @@ select default_version, installed_version from pg_available_extensions where nam
 create extension timescaledb;
 
 -- name: server
-select current_setting('server_version'), current_setting('timescaledb.license');
+-- While `timescaledb.restoring` is on a hypertable is none, and nothing but a restore may write.
+select current_setting('server_version'), current_setting('timescaledb.license'),
+    'on' in (current_setting('timescaledb.restoring'), coalesce(current_setting('jcm_mrv.restoring', true), ''));
 
 -- name: lock
 -- A session lock: one migrator at a time, whatever it runs outside a transaction.

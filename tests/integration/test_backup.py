@@ -1,0 +1,282 @@
+"""Backup and restore of real evidence: sealed, frozen, exported, dumped, restored, exported again."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+import zipfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from tests.forked import run_command
+from tests.harness import collecting, forget_session, numbered, one, publish, rows, wait_until
+from tests.integration.conftest import Plant
+from tests.integration.received import receive
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT, SITE = "KEEP", "s-KEEP"
+DAYS = (PROJECT, "2021-03-01", "2021-03-02")
+
+
+class Installation:
+    """A database with its keys, and the command line on it."""
+
+    def __init__(self, url: str, admin: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        folder.mkdir(exist_ok=True)
+        self.key, self.authority = folder / "key.pem", folder / "authority"
+        self.environment = {
+            **os.environ,
+            "JCM_MRV_DATABASE_URL": url,
+            "JCM_MRV_DATABASE_ADMIN_URL": admin,
+            "JCM_MRV_MQTT_URL": "mqtt://nobody:nothing@localhost:1",
+            "JCM_MRV_EVIDENCE_KEY_FILE": str(self.key),
+        }
+
+    def run(self, *arguments, status=0, **more):
+        done = run_command(*arguments, environment=self.environment | more, cwd=ROOT)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    def another(self) -> "Installation":
+        """Another installation, whose database is yet to be made."""
+        name = f"test_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+        url = conninfo.make_conninfo(self.url, dbname=name)
+        return Installation(url, self.environment["JCM_MRV_DATABASE_ADMIN_URL"], self.folder.with_name(name))
+
+
+@pytest.fixture(scope="module")
+def made(databases, servers, tmp_path_factory):
+    """Two days of a plant and what is received by the way, sealed, frozen, with its bundle, and backed up."""
+    url = databases.new(migrated=True)
+    folder = tmp_path_factory.mktemp("backup")
+    here = Installation(url, servers.superuser_url(), folder / "here")
+    plant = Plant(url, project=PROJECT)
+    plant.apply(plant.toml)
+    for number, (ts, wh) in enumerate(plant.days(date(2021, 3, 1), date(2021, 3, 2), hourly_wh=100_000.0)):
+        said = json.dumps({"ts": ts.isoformat(), "points": {"TotWhExp": wh}}).encode()
+        receive(plant.owner, [(f"jcm/v1/{plant.site}/inv-1/readings", said)], ts, first_id=number + 1)
+    # The account as a collector would have written it, and its block of numbers.
+    plant.owner.execute(
+        "insert into ingest_account (site_id, collector, messages_received, messages_stored, readings_received,"
+        " readings_stored, first_received_at, last_received_at)"
+        " select site_id, collector, count(*), count(*), sum(readings), sum(readings), min(received_at),"
+        " max(received_at) from message group by 1, 2"
+    )
+    plant.owner.execute("select nextval('message_id_seq')")
+    here.run("evidence", "keys", "--make")
+    here.run("period", "freeze", *DAYS)
+    here.run("evidence", "seal")
+    here.run("evidence", "export", *DAYS, "--out", folder / "before.zip")
+    here.run("device", "provision", "--server", "broker.test", "--ca", here.authority, "--out", folder / "broker")
+    said = here.run("backup", "--out", folder / "all.backup", "--ca", here.authority)
+    plant.close()
+    here.said, here.out = said, folder / "all.backup"
+    yield here
+    databases.unwanted(url)
+
+
+@pytest.fixture
+def there(made, databases):
+    other = made.another()
+    yield other
+    databases.unwanted(other.url)
+
+
+def test_the_drill(made, there, broker):
+    assert made.out.stat().st_mode & 0o777 == 0o600
+    assert "not encrypted: keep this file as a key is kept: evidence-key.pem, authority/ca.key" in made.said.stdout
+    said = there.run("restore", made.out, "--ca", there.authority).stdout
+    for line in (
+        "the account holds over 49 messages and 49 readings, counted again",
+        "3 seals: chained, each signed, and 49 messages lead to their roots",
+        "revision 1 of KEEP 2021-03-01 to 2021-03-02: computed again, the same byte for byte",
+        "hypertables with their chunks: device_event 0, message 3, reading 1, reading_part 0",
+        f"{there.key}: written",
+        "restored and verified",
+    ):
+        assert line in said, said
+    assert there.key.read_bytes() == made.key.read_bytes()
+    assert there.key.stat().st_mode & 0o777 == 0o600
+    assert (there.authority / "issued.json").read_bytes() == (made.authority / "issued.json").read_bytes()
+
+    out = there.folder / "after.zip"
+    there.run("evidence", "export", *DAYS, "--out", out)
+    assert out.read_bytes() == (made.folder.parent / "before.zip").read_bytes()
+    public = there.folder / "public.pem"
+    public.write_text(there.run("evidence", "keys").stdout)
+    assert "signed by the key that was given" in there.run("evidence", "verify", out, "--key", public).stdout
+    there.run("status", "--recount")
+    owners = rows(
+        there.url,
+        "select distinct tableowner from pg_tables where schemaname = 'public' or tablename ~ 'hyper.*chunk$'",
+    )
+    assert owners == [("jcm_mrv",)]
+
+    # A collector goes on: new messages get new numbers and new chunks.
+    with collecting(broker.collector_url, there.url, "keeping-drill", topic_filter="jcm/v1/s-KEEP/#"):
+        publish(broker.site_url(SITE), numbered(SITE, "inv-1", range(50)))
+        wait_until(lambda: one(there.url, "select count(*) from message") == 99)
+    assert one(there.url, "select count(distinct message_id) from message") == 99
+    forget_session(broker.collector_url, "keeping-drill")
+    there.run("status", "--recount")
+
+
+def test_keys_are_not_written_over_others(made, there):
+    there.key.write_bytes(b"another key")
+    there.authority.mkdir()
+    (there.authority / "ca.pem").write_bytes(b"another authority")
+    said = there.run("restore", made.out, "--ca", there.authority, "--no-verify").stdout
+    assert f"{there.key}: left as it is, it is ANOTHER one" in said
+    assert there.key.read_bytes() == b"another key"
+    assert [path.name for path in there.authority.iterdir()] == ["ca.pem"]
+
+
+def test_a_database_that_is_not_empty_is_refused(made):
+    said = made.run("restore", made.out, "--without-keys", status=1).stderr
+    assert "is not empty; name another database with --into, it is made for you" in said
+
+
+def test_a_damaged_file_is_refused_before_the_database_is_touched(made, there, tmp_path):
+    whole = made.out.read_bytes()
+    (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
+    said = there.run("restore", tmp_path / "cut", status=1).stderr
+    assert "is no whole backup: it was cut off, or is something else" in said
+    with zipfile.ZipFile(made.out) as file:
+        at = file.getinfo("database.dump").header_offset + 2000
+    (tmp_path / "bit").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    said = there.run("restore", tmp_path / "bit", "--without-keys", status=1).stderr
+    assert "database.dump is damaged; take another backup" in said
+    changed = tmp_path / "changed"
+    with zipfile.ZipFile(made.out) as file, zipfile.ZipFile(changed, "w") as other:
+        for name in file.namelist():
+            content = file.read(name)
+            other.writestr(name, content[:-1] if name == "database.dump" else content)
+    said = there.run("restore", changed, "--without-keys", status=1).stderr
+    assert "database.dump is not what the manifest says" in said
+    with psycopg.connect(conninfo.make_conninfo(there.url, dbname="jcm_mrv")) as connection:
+        name = conninfo.conninfo_to_dict(there.url)["dbname"]
+        assert connection.execute("select from pg_database where datname = %s", [name]).rowcount == 0
+
+
+def changed_manifest(made, out, **changes):
+    with zipfile.ZipFile(made.out) as file, zipfile.ZipFile(out, "w") as other:
+        for name in file.namelist():
+            content = file.read(name)
+            if name == "manifest.json":
+                content = json.dumps(json.loads(content) | changes).encode()
+            other.writestr(name, content)
+    return out
+
+
+def test_another_timescaledb_or_a_newer_schema_is_refused_with_what_to_do(made, there, tmp_path):
+    said = there.run(
+        "restore", changed_manifest(made, tmp_path / "a", timescaledb="2.99.0"), "--without-keys", status=1
+    )
+    assert "the backup is of TimescaleDB 2.99.0" in said.stderr
+    assert "install 2.99.0 there, restore, then `alter extension timescaledb update`" in said.stderr
+    said = there.run("restore", changed_manifest(made, tmp_path / "b", schema_version=9999), "--without-keys", status=1)
+    assert "the backup has schema 9999, this version knows 00" in said.stderr
+
+
+def test_rows_that_are_not_those_of_the_manifest_are_told(made, there, tmp_path):
+    with zipfile.ZipFile(made.out) as file:
+        tables = json.loads(file.read("manifest.json"))["tables"]
+    tables["message"]["rows"] += 1
+    said = there.run("restore", changed_manifest(made, tmp_path / "a", tables=tables), "--without-keys", status=1)
+    assert "message is not what was backed up: 50 rows were, 49 are there" in said.stderr
+
+
+def test_a_restore_that_did_not_end_is_told_by_every_command_and_mended(made, there, tmp_path):
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILLED_IN_BETWEEN, "restore", str(made.out), "--without-keys"],
+        env=there.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    _, said = killed.communicate(timeout=60)
+    assert killed.returncode == -9, said
+    for command in (["status"], ["migrate"]):
+        said = there.run(*command, status=1).stderr
+        assert "did not end; repeat it with `jcm-mrv restore FILE --again`" in said
+    assert (
+        "--again drops what it left and begins anew"
+        in there.run("restore", made.out, "--without-keys", status=1).stderr
+    )
+    said = there.run("restore", made.out, "--without-keys", "--again").stdout
+    assert "restored and verified" in said
+    said = there.run("restore", made.out, "--without-keys", "--again", status=1).stderr
+    assert "is not empty" in said
+
+
+KILLED_IN_BETWEEN = """
+import os, signal
+import deploy.keeping.restore as restore
+
+def pieces(source):
+    yield source.read(20_000)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+restore.pieces = pieces
+from deploy.cli import main
+main()
+"""
+
+
+def test_keys_are_sealed_with_a_passphrase(made, there, tmp_path):
+    phrase, wrong, out = tmp_path / "phrase", tmp_path / "wrong", tmp_path / "sealed.backup"
+    phrase.write_text("correct horse battery\n")
+    wrong.write_text("another horse battery\n")
+    said = made.run("backup", "--out", out, "--ca", made.authority, "--passphrase-file", phrase)
+    assert "it holds private keys, sealed with the passphrase: evidence-key.pem" in said.stdout
+    assert b"PRIVATE KEY" not in out.read_bytes()
+    assert b"PRIVATE KEY" in made.out.read_bytes()
+    given = ("restore", out, "--ca", there.authority, "--no-verify")
+    assert "give --passphrase-file, or --without-keys" in there.run(*given, status=1).stderr
+    assert "not the one that" in there.run(*given, "--passphrase-file", wrong, status=1).stderr
+    there.run(*given, "--passphrase-file", phrase)
+    assert there.key.read_bytes() == made.key.read_bytes()
+
+
+def test_a_backup_without_keys_says_so_and_a_password_is_in_no_argument(made, there, tmp_path):
+    out = tmp_path / "bare.backup"
+    said = made.run("backup", "--out", out, "--without-keys")
+    assert "it holds no keys; keep a copy of the evidence key" in said.stdout
+    with zipfile.ZipFile(out) as file:
+        assert json.loads(file.read("manifest.json"))["holds_private_keys"] is False
+    said = there.run("restore", out, "--into", there.url.replace(" ", "  "), status=1).stderr
+    assert "--into has a password, which everybody here can see in `ps`" in said
+    password = str(conninfo.conninfo_to_dict(made.url)["password"])
+    assert password not in said
+
+
+def test_no_login_of_a_superuser_is_told(made, there):
+    said = there.run(
+        "restore", made.out, "--without-keys", status=1, JCM_MRV_DATABASE_ADMIN_URL=conninfo.make_conninfo(made.url)
+    )
+    assert "can be restored by a superuser only; give the login of one in JCM_MRV_DATABASE_ADMIN_URL" in said.stderr
+
+
+def test_a_backup_while_messages_come_is_of_one_moment(made, there, broker, tmp_path):
+    """What is written meanwhile is in neither the dump nor the counts, or in both."""
+    out, now = tmp_path / "live.backup", datetime.now(UTC)
+    said = f"select count(*) from message where received_at > '{now.isoformat()}'"
+    with collecting(broker.collector_url, made.url, "keeping-live", topic_filter="jcm/v1/s-KEEP/#"):
+        writing = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.keeping_publisher", broker.site_url(SITE), SITE, "inv-1"],
+            cwd=ROOT,
+        )
+        try:
+            wait_until(lambda: one(made.url, said) > 100)
+            made.run("backup", "--out", out, "--without-keys")
+            before = one(made.url, said)
+            wait_until(lambda: one(made.url, said) > before)
+        finally:
+            writing.kill()
+            writing.wait()
+    forget_session(broker.collector_url, "keeping-live")
+    there.run("restore", out, "--without-keys")
+    assert 100 < one(there.url, said) <= before
