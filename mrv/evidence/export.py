@@ -317,8 +317,8 @@ class _Export:
                 "site": site,
                 "start": start if born is None else born[0],
                 "end": min(end, self._revision.received_until),
-                "node": f"%/{_like(group)}/%/{_like(edge)}",
-                "device": f"%/{_like(group)}/%/{_like(edge)}/%",
+                "node": f"%/{like(group)}/%/{like(edge)}",
+                "device": f"%/{like(group)}/%/{like(edge)}/%",
             }
             for received_us, message_id in self._connection.execute(_QUERIES["messages_below"], below).fetchall():
                 self._needed.add(site, received_us, message_id)
@@ -448,5 +448,6 @@ class _Export:
         self._writer.add("claim.sig", key.sign(claim.encode()).hex())
 
 
-def _like(text: str) -> str:
+def like(text: str) -> str:
+    """Escape a text for SQL's `like`."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -7,6 +7,8 @@ from hashlib import sha256
 
 EMPTY = sha256(b"").digest()
 """The root of no leaf."""
+BLOCK = 256
+"""Leaves of a block: a power of two, so that the tree over the blocks' roots is the tree over the leaves."""
 
 
 class ProofError(Exception):
@@ -55,6 +57,42 @@ class Tree:
         return root
 
 
+class Blocks:
+    """A tree over leaves that come one by one, which keeps the root of every `BLOCK` of them."""
+
+    def __init__(self) -> None:
+        self._roots: list[bytes] = []
+        self._last = Tree()
+
+    @property
+    def count(self) -> int:
+        """How many leaves there are."""
+        return len(self._roots) * BLOCK + self._last.count
+
+    def add(self, leaf: bytes) -> None:
+        """Add the hash of the next leaf."""
+        if self._last.count == BLOCK:
+            self._roots.append(self._last.root())
+            self._last = Tree()
+        self._last.add(leaf)
+
+    def roots(self) -> list[bytes]:
+        """Return the roots of the blocks, the last of which may be smaller."""
+        return [*self._roots, self._last.root()] if self._last.count else list(self._roots)
+
+    def root(self) -> bytes:
+        """Return the root over the leaves so far."""
+        return root_over(self.roots())
+
+
+def root_over(roots: Iterable[bytes]) -> bytes:
+    """Compute a root from those of the blocks."""
+    tree = Tree()
+    for root in roots:
+        tree.add(root)
+    return tree.root()
+
+
 @dataclass(frozen=True, slots=True)
 class Hidden:
     """A subtree of which only the root is shown."""
@@ -92,6 +130,25 @@ def prove(leaves: Sequence[bytes], shown: Sequence[int]) -> list[Hidden]:
             middle = first + _left(end - first)
             waiting += [(middle, end), (first, middle)]
     return hidden
+
+
+def prove_in_block(roots: Sequence[bytes], leaves: Sequence[bytes], place: int, count: int) -> list[Hidden]:
+    """Prove one leaf as `prove` does, from the roots of all blocks and the leaves of its own.
+
+    Parameters
+    ----------
+    roots
+        Of every block, in order.
+    leaves
+        Leaf hashes of the block that the place is in.
+    place, count
+        The leaf's place among all leaves, and how many these are.
+    """
+    block = place // BLOCK
+    above = [Hidden(one.first * BLOCK, min(one.end * BLOCK, count), one.root) for one in prove(roots, [block])]
+    start = block * BLOCK
+    beside = [Hidden(start + one.first, start + one.end, one.root) for one in prove(leaves, [place - start])]
+    return sorted([*above, *beside], key=lambda one: one.first)
 
 
 def proven_root(count: int, shown: Mapping[int, bytes], hidden: Iterable[Hidden]) -> bytes:

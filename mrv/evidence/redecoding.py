@@ -132,6 +132,14 @@ class Decoder:
                     joined.texts[route.bound.device, name] = text
         return True
 
+    def fields(self, message: Message) -> list[tuple[Topic, str, str]]:
+        """Give what a message holds of joined readings: device, field and text."""
+        for held in self._in_force(message.received_us):
+            found = held.routes.find(message.topic)
+            if found is not None:
+                return [(route.bound.device, name, text) for route, name, text in self._read(found, message).parts]
+        return []
+
     @staticmethod
     def _read(found: Found, message: Message) -> Parts:
         return read(

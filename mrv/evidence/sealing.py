@@ -18,12 +18,13 @@ from mrv.evidence.canonical import (
     Message,
     Place,
     Seal,
+    instant,
     message_leaf,
     microseconds,
 )
 from mrv.evidence.errors import EvidenceError
 from mrv.evidence.keys import SigningKey
-from mrv.evidence.merkle import Tree
+from mrv.evidence.merkle import BLOCK, Blocks
 from mrv.store import now_of
 from sql.named import load
 
@@ -47,9 +48,10 @@ class Sealed:
 
 @dataclass(slots=True)
 class _Site:
-    tree: Tree
+    tree: Blocks
     salt: bytes
-    first: Place
+    blocks: list[Place]
+    """Where each block begins."""
     last: Place
 
 
@@ -121,7 +123,7 @@ def _seal_day(connection: psycopg.Connection, key: SigningKey, day: date, code_v
             day=day,
             messages=of_site.tree.count,
             root=of_site.tree.root(),
-            first=of_site.first,
+            first=of_site.blocks[0],
             last=of_site.last,
             previous=previous,
             previous_day=previous_day,
@@ -143,7 +145,24 @@ def _seal_day(connection: psycopg.Connection, key: SigningKey, day: date, code_v
                 "created": created,
             },
         )
+        _keep_blocks(connection, seal, of_site)
         yield seal
+
+
+def _keep_blocks(connection: psycopg.Connection, seal: Seal, of_site: _Site) -> None:
+    """Keep the roots of the tree's blocks, so that a proof needs the messages of one block only."""
+    rows = [
+        {
+            "site": seal.site,
+            "day": seal.day,
+            "block": number,
+            "received": instant(first.received_us),
+            "message": first.message_id,
+            "root": root,
+        }
+        for number, (first, root) in enumerate(zip(of_site.blocks, of_site.tree.roots(), strict=True))
+    ]
+    connection.cursor().executemany(_QUERIES["add_block"], rows)
 
 
 def _trees(connection: psycopg.Connection, day: date) -> dict[str, _Site]:
@@ -163,7 +182,9 @@ def _trees(connection: psycopg.Connection, day: date) -> dict[str, _Site]:
             place = Place(message.received_us, message.message_id)
             site = sites.get(message.site)
             if site is None:
-                site = sites[message.site] = _Site(Tree(), secrets.token_bytes(SALT_BYTES), place, place)
+                site = sites[message.site] = _Site(Blocks(), secrets.token_bytes(SALT_BYTES), [], place)
+            if site.tree.count % BLOCK == 0:
+                site.blocks.append(place)
             site.tree.add(message_leaf(message, Commitments.of(message, site.salt)))
             site.last = place
     return sites

@@ -197,7 +197,7 @@ def device_day(connection: psycopg.Connection, key: RevisionKey, site: str, devi
         received_until=revision.received_until,
         registers=tuple(registers),
         readings=tuple(
-            ReadingLine(*row, rules=tuple(sorted(about.get(row[0], ()))))
+            ReadingLine(*(*row, tuple(sorted(about.get(row[0], ())))))
             for row in connection.execute(QUERIES["readings_of_day"], given)
         ),
         conflicts=tuple(ConflictLine(*row) for row in connection.execute(QUERIES["conflicts_of_day"], given)),

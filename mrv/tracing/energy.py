@@ -256,7 +256,8 @@ def overview(connection: psycopg.Connection, project: str) -> ProjectOverview:
         share = None if coverage is None else Decimal(str(coverage)).quantize(_FOUR_PLACES)
         lines.append(RevisionLine(number, state, until, at, by, er, years, share, has_days))
     found = tuple(PeriodOverview(first, last, tuple(lines)) for (first, last), lines in periods.items())
-    return ProjectOverview(*row, periods=found)
+    name, title, country, methodology, version, entity = row
+    return ProjectOverview(name, title, country, methodology, version, entity, found)
 
 
 def months(connection: psycopg.Connection, key: RevisionKey) -> Months:
@@ -352,20 +353,23 @@ def _roundings(revision: Frozen, totals: tuple[YearTotal, ...]) -> list[BetweenL
 def days(
     connection: psycopg.Connection,
     key: RevisionKey,
-    month: date,
+    month: date | None,
     *,
     device: tuple[str, str] | None = None,
+    rule: str | None = None,
     limit: int = DAYS_PAGE,
     after: DayCursor | None = None,
 ) -> Days:
-    """Show what each register counts for on each local day of a month.
+    """Show what each register counts for on each local day of a month, or of the period.
 
     Parameters
     ----------
     month
-        Any day of it.
+        Any day of it; None: the whole period.
     device
         Site and device; None: all.
+    rule
+        Only the days on which this rule fired.
     limit, after
         Most rows of this page, and where it begins.
 
@@ -376,9 +380,11 @@ def days(
     """
     revision = frozen(connection, key)
     revision.need_days()
-    last = month.replace(day=calendar.monthrange(month.year, month.month)[1])
+    first, last = revision.result.first_day, revision.result.last_day
+    if month is not None:
+        first, last = month.replace(day=1), month.replace(day=calendar.monthrange(month.year, month.month)[1])
     only = None if device is None else device_number(connection, *device)
-    begin = {"day": month.replace(day=1), "system": "", "device": 0, "quantity": "", "point": ""}
+    begin = {"day": first, "system": "", "device": 0, "quantity": "", "point": ""}
     if after is not None:
         begin = {
             "day": after.day,
@@ -387,7 +393,8 @@ def days(
             "quantity": after.quantity,
             "point": after.point,
         }
-    given = {**revision.row, **begin, "first": month.replace(day=1), "last": last, "only": only, "limit": limit + 1}
+    span = {"first": first, "last": last, "only": only, "rule": rule, "limit": limit + 1}
+    given = {**revision.row, **begin, **span}
     rows = [_day(row) for row in connection.execute(QUERIES["days"], given)]
     more = len(rows) > limit
     return Days(tuple(rows[:limit]), rows[limit - 1].cursor if more else None)
@@ -396,7 +403,7 @@ def days(
 def stored_days(connection: psycopg.Connection, revision: Frozen, device_id: int, day: date) -> list[DayEnergyRow]:
     """Return what is kept of a device's local day: a row for each of its registers."""
     begin = {"day": day, "system": "", "device": 0, "quantity": "", "point": ""}
-    given = {**revision.row, **begin, "first": day, "last": day, "only": device_id, "limit": 100}
+    given = {**revision.row, **begin, "first": day, "last": day, "only": device_id, "rule": None, "limit": 100}
     return [_day(row) for row in connection.execute(QUERIES["days"], given)]
 
 

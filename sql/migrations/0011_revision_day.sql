@@ -63,6 +63,10 @@ create table seal_block (
     foreign key (site_id, day) references seal
 );
 
+-- What came of a message is found by it.
+create index reading_part_received_at_idx on reading_part using brin (received_at);
+create index reading_conflict_message_idx on reading_conflict (received_at, message_id);
+
 do $$
 declare
     name text;

@@ -35,6 +35,10 @@ insert into signing_key (key_id, public_key) values (%(key)s, %(public)s) on con
 insert into seal (site_id, day, messages, statement, sha256, signature, key_id, salt, created_at)
 values (%(site)s, %(day)s, %(messages)s, %(statement)s, %(sha256)s, %(signature)s, %(key)s, %(salt)s, %(created)s)
 
+-- name: add_block
+insert into seal_block (site_id, day, block, first_received_at, first_message_id, root)
+values (%(site)s, %(day)s, %(block)s, %(received)s, %(message)s, %(root)s)
+
 -- name: seals
 select statement, signature, salt from seal
 where site_id = %(site)s and day between %(first)s and %(last)s order by day

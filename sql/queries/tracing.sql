@@ -70,6 +70,7 @@ where r.period_id = %(period)s and r.revision = %(revision)s and r.day >= %(firs
     and (r.day, r.pv_system_id, r.device_id, r.quantity, r.point)
         > (%(day)s, %(system)s, %(device)s, %(quantity)s, %(point)s)
     and (%(only)s::integer is null or r.device_id = %(only)s::integer)
+    and (%(rule)s::text is null or r.rules ? %(rule)s::text)
 order by r.day, r.pv_system_id, r.device_id, r.quantity, r.point limit %(limit)s
 
 -- name: device
@@ -93,3 +94,128 @@ select d.site_id, d.id, c.ts, c.received_at, c.message_id, c.element, c.stored, 
 from reading_conflict c join device d using (device_id)
 where c.device_id = %(device)s and c.ts >= %(start)s and c.ts < %(end)s
 order by c.ts, c.received_at, c.message_id, c.element
+
+-- name: message_site
+select coalesce(site_id, '') from message where received_at = %(received_at)s and message_id = %(message_id)s
+
+-- name: seal
+select s.statement, s.signature, s.salt, k.public_key, t.token, t.tsa_time, t.policy,
+    (select b.sha256 from seal b where b.site_id = s.site_id and b.day < s.day order by b.day desc limit 1)
+from seal s join signing_key k using (key_id) left join seal_timestamp t using (site_id, day)
+where s.site_id = %(site)s and s.day = %(day)s
+
+-- name: blocks
+select first_received_at, first_message_id, root from seal_block
+where site_id = %(site)s and day = %(day)s order by block
+
+-- name: leaves
+-- The bounds on received_at alone are for the index; what follows is exact.
+select coalesce(site_id, ''), (extract(epoch from received_at) * 1000000)::bigint, message_id,
+    (extract(epoch from arrived_at) * 1000000)::bigint, topic, payload, qos, retained, redelivered, outcome, readings,
+    collector, note
+from message
+where received_at >= %(start)s and received_at <= %(end)s and site_id is not distinct from nullif(%(site)s, '')
+    and (received_at, message_id) >= (%(start)s, %(first_id)s) and (received_at, message_id) < (%(end)s, %(end_id)s)
+order by received_at, message_id
+
+-- name: reading
+select r.*, d.kind, d.profile, s.time_zone
+from reading r join device d using (device_id) join site s on s.id = d.site_id
+where r.device_id = %(device)s and r.ts = %(ts)s
+
+-- name: parts_of_reading
+select d.id, p.ts, p.field, p.received_at, p.message_id, p.note
+from reading_part p join device d using (device_id)
+where p.device_id = %(device)s and p.ts = %(ts)s order by p.received_at, p.message_id, p.field
+
+-- name: topic
+select topic from message where received_at = %(received_at)s and message_id = %(message_id)s
+
+-- name: message
+select coalesce(site_id, ''), (extract(epoch from received_at) * 1000000)::bigint, message_id,
+    (extract(epoch from arrived_at) * 1000000)::bigint, topic, payload, qos, retained, redelivered, outcome, readings,
+    collector, note, sha256
+from message where received_at = %(received_at)s and message_id = %(message_id)s
+
+-- name: parts_of_message
+select d.site_id, d.id, p.ts, p.field, p.received_at, p.message_id, p.note
+from reading_part p join device d using (device_id)
+where p.received_at = %(received_at)s and p.message_id = %(message_id)s order by d.site_id, d.id, p.ts, p.field
+
+-- name: readings_of_message
+select d.site_id, d.id, r.ts, r.element, r.energy_exported_wh, r.energy_imported_wh, r.power_w, r.received_at
+from reading r join device d using (device_id)
+where r.received_at = %(received_at)s and r.message_id = %(message_id)s order by r.element, d.id, r.ts
+
+-- name: joined_reading
+select d.site_id, d.id, r.ts, r.element, r.energy_exported_wh, r.energy_imported_wh, r.power_w, r.received_at
+from reading r join device d using (device_id)
+where d.site_id = %(site)s and d.id = %(device)s and r.ts = %(ts)s
+
+-- name: conflicts_of_message
+select d.site_id, d.id, c.ts, c.received_at, c.message_id, c.element, c.stored, c.offered, false
+from reading_conflict c join device d using (device_id)
+where c.received_at = %(received_at)s and c.message_id = %(message_id)s order by c.element, d.id, c.ts
+
+-- name: quarantine_of_message
+select quarantine_id, element, reason, detail, released_at from quarantine
+where message_id = %(message_id)s and received_at = %(received_at)s order by quarantine_id
+
+-- name: in_force
+-- The declarations that may have held when a message was received: the newest before it, and the one before that, which
+-- a collector may still have had; the first one where the message is older than all.
+(select d.revision, (extract(epoch from d.applied_at) * 1000000)::bigint, d.content::text
+ from declaration d join site s on s.project_id = d.project_id
+ where s.id = %(site)s and d.applied_at <= %(received_at)s order by d.revision desc limit 2)
+union all
+(select d.revision, (extract(epoch from d.applied_at) * 1000000)::bigint, d.content::text
+ from declaration d join site s on s.project_id = d.project_id
+ where s.id = %(site)s and not exists (select from declaration e
+     where e.project_id = d.project_id and e.applied_at <= %(received_at)s)
+ order by d.revision limit 1)
+order by 1
+
+-- name: last_birth
+select received_at from device_event
+where site_id = %(site)s and subject = %(subject)s and event = 'sparkplug_node_born' and received_at <= %(before)s
+order by received_at desc limit 1
+
+-- name: messages_since_birth
+select coalesce(site_id, ''), (extract(epoch from received_at) * 1000000)::bigint, message_id,
+    (extract(epoch from arrived_at) * 1000000)::bigint, topic, payload, qos, retained, redelivered, outcome, readings,
+    collector, note
+from message
+where received_at between %(start)s and %(end)s and site_id = %(site)s
+    and (received_at, message_id) <= (%(end)s, %(end_id)s) and (topic like %(node)s or topic like %(device)s)
+order by received_at, message_id limit %(limit)s
+
+-- name: devices
+select site_id, id, device_id from device where project_id = %(project)s
+
+-- name: late
+select d.site_id, d.id, l.received_at, l.message_id, l.readings, l.first, l.last
+from (
+    select device_id, received_at, message_id, count(*) as readings, min(ts) as first, max(ts) as last
+    from reading
+    where device_id = any (%(devices)s) and ts >= %(start)s and ts < %(end)s
+        and received_at > %(cut_off)s and received_at >= %(received_at)s
+    group by device_id, received_at, message_id
+) l join device d using (device_id)
+where (l.received_at, l.message_id, d.site_id collate "C", d.id collate "C")
+    > (%(received_at)s, %(message_id)s, %(site)s, %(device)s)
+order by l.received_at, l.message_id, d.site_id collate "C", d.id collate "C" limit %(limit)s
+
+-- name: conflicts
+select d.site_id, d.id, c.ts, c.received_at, c.message_id, c.element, c.stored, c.offered, false
+from reading_conflict c join device d using (device_id)
+where c.device_id = %(device)s and c.ts >= greatest(%(start)s, %(ts)s) and c.ts < %(end)s
+    and c.received_at <= %(cut_off)s
+    and (c.ts, c.received_at, c.message_id, c.element) > (%(ts)s, %(received_at)s, %(message_id)s, %(element)s)
+order by c.ts, c.received_at, c.message_id, c.element limit %(limit)s
+
+-- name: flags
+select f.key, r.pv_system_id, d.site_id, d.id, r.quantity, sum(f.value::bigint), count(*), min(r.day), max(r.day),
+    sum((r.withheld_wh ->> f.key)::numeric)
+from revision_day r cross join jsonb_each_text(r.rules) f join device d using (device_id)
+where r.period_id = %(period)s and r.revision = %(revision)s
+group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5

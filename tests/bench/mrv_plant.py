@@ -152,9 +152,12 @@ class Weather:
                 register[at, device] += 1_000_000
         return t_us, register, power, there
 
-    def rows(self, day: date, received_us: int | None = None) -> bytes:
-        """A day as rows of COPY BINARY, in the order in which they come: all devices of a minute, then the next."""
-        t_us, register, power, there = self.day(day)
+    def rows(self, day: date, received_us: int | None = None, *, every: int = 1, own_messages: bool = False) -> bytes:
+        """A day as rows of COPY BINARY, in the order in which they come: all devices of a minute, then the next.
+
+        `every` takes one minute of so many; with `own_messages` each device sends its own.
+        """
+        t_us, register, power, there = (values[::every] for values in self.day(day))
         table = np.zeros(register.shape, dtype=_READING)
         for name in _READING.names or ():
             if name.endswith("_length"):
@@ -163,8 +166,10 @@ class Weather:
         table["device"] = self._numbers
         table["ts"] = (t_us - _EPOCH_2000_US)[:, np.newaxis]
         table["received"] = table["ts"] + _LAG_US if received_us is None else received_us - _EPOCH_2000_US
-        table["message"] = t_us[:, np.newaxis] // _MINUTE_US * 1000 + np.arange(len(self._numbers)) // DEVICES_A_SITE
-        table["element"] = np.arange(len(self._numbers)) % DEVICES_A_SITE
+        place = np.arange(len(self._numbers))
+        sender = place if own_messages else place // DEVICES_A_SITE
+        table["message"] = t_us[:, np.newaxis] // _MINUTE_US * 1000 + sender
+        table["element"] = 0 if own_messages else place % DEVICES_A_SITE
         table["register"], table["power"] = register, power
         return table[there].tobytes()
 
@@ -178,8 +183,8 @@ _MESSAGES = """
 insert into message (received_at, message_id, arrived_at, topic, payload, sha256, qos, retained, redelivered, collector,
     site_id, outcome, readings)
 select ts + interval '2 seconds', extract(epoch from ts)::bigint / 60 * 1000 + site, ts + interval '2 seconds',
-    'bench', ''::bytea, ''::bytea, 1, false, false, 'bench', 'plant-' || site, 'stored', %(readings)s
-from generate_series(%(start)s::timestamptz, %(end)s::timestamptz - interval '1 minute', interval '1 minute') ts,
+    'bench', ''::bytea, sha256(''), 1, false, false, 'bench', 'plant-' || site, 'stored', %(readings)s
+from generate_series(%(start)s::timestamptz, %(end)s::timestamptz - interval '1 minute', %(every)s::interval) ts,
     generate_series(0, %(sites)s - 1) site
 """
 
@@ -201,14 +206,47 @@ def fill(url: str, fleet: Fleet, weather: Weather) -> int:
 
 
 def add_day(
-    connection: psycopg.Connection, fleet: Fleet, weather: Weather, day: date, received: datetime | None = None
+    connection: psycopg.Connection,
+    fleet: Fleet,
+    weather: Weather,
+    day: date,
+    received: datetime | None = None,
+    *,
+    every: int = 1,
 ) -> int:
-    """Write one day; return how many readings."""
-    rows = weather.rows(day, None if received is None else to_us(received.astimezone(UTC)))
+    """Write one day, or one minute of so many of it; return how many readings."""
+    rows = weather.rows(day, None if received is None else to_us(received.astimezone(UTC)), every=every)
     with connection.cursor() as cursor:
         with cursor.copy(_COPY) as copy:
             copy.write(_HEADER + rows + b"\xff\xff")
         start, end = day_bounds(day, ZONE)
         given = {"start": start, "end": end, "sites": fleet.sites, "readings": DEVICES_A_SITE}
-        cursor.execute(_MESSAGES, given)
+        cursor.execute(_MESSAGES, {**given, "every": timedelta(minutes=every)})
+    return len(rows) // _READING.itemsize
+
+
+# Each device its own messages, as native gateways send them, with payloads that decode to the readings.
+_OWN_MESSAGES = """
+insert into message (received_at, message_id, arrived_at, topic, payload, sha256, qos, retained, redelivered, collector,
+    site_id, outcome, readings)
+select received_at, message_id, received_at, topic, payload, sha256(payload), 1, false, false, 'bench', site_id,
+    'stored', 1
+from (
+    select r.received_at, r.message_id, d.site_id, 'jcm/v1/' || d.site_id || '/' || d.id || '/readings' as topic,
+        convert_to(format('{"ts":"%%s","points":{"W":%%s,"TotWhExp":%%s}}',
+            to_char(r.ts, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), r.power_w, r.energy_exported_wh), 'UTF8') as payload
+    from reading r join device d using (device_id) where r.ts >= %(start)s and r.ts < %(end)s
+) sent
+"""
+
+
+def add_day_of_messages(connection: psycopg.Connection, weather: Weather, day: date) -> int:
+    """Write one day of minutes, each reading in a message of its own; return how many."""
+    rows = weather.rows(day, own_messages=True)
+    with connection.cursor() as cursor:
+        with cursor.copy(_COPY) as copy:
+            copy.write(_HEADER + rows + b"\xff\xff")
+        start, end = day_bounds(day, ZONE)
+        cursor.execute("set local timezone = 'UTC'")
+        cursor.execute(_OWN_MESSAGES, {"start": start, "end": end})
     return len(rows) // _READING.itemsize
