@@ -10,7 +10,7 @@ ARGS ?=
 
 help:
 	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
-	@echo "make test     all tests against real local servers"
+	@echo "make test     all tests against real local servers          (make test ARGS=tests/unit for one folder)"
 	@echo "make fault    every fault under 1,000,000 readings, 20 minutes (make fault ARGS='--seed 7' repeats a run)"
 	@echo "make interop  third-party Sparkplug clients against the real thing (npm and PyPI needed)"
 	@echo "make bench    what it does a second, beside what the machine could do (make bench ARGS=a for one figure)"
@@ -23,7 +23,7 @@ demo: $(VENV)/.run
 	@$(VENV)/bin/jcm-mrv demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(RUN) -m pytest -m "not long" $(ARGS)
+	@$(RUN) -m $(if $(ARGS),pytest -m "not long" $(ARGS),tests.parts)
 
 fault: $(VENV)/.dev
 	@$(RUN) -m pytest tests/fault -m long --timeout 1800 $(ARGS)

@@ -1,7 +1,9 @@
 """The real parts that tests talk to: the project's own local servers, in a folder of the tests' own."""
 
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -49,10 +51,16 @@ def servers() -> Iterator[LocalServers]:
     """The tests' own local servers; left running, so that the next run starts at once."""
     home = local_directory()
     servers = LocalServers(home / "test", packages=home / "packages")
-    servers.start()
-    yield servers
-    if os.environ.get("CI"):
-        servers.stop()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "test-users.lock").open("w") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        servers.start()
+        yield servers
+        if os.environ.get("CI"):
+            # The last run that uses them stops them.
+            with suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                servers.stop()
 
 
 @pytest.fixture(scope="session")
