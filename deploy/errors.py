@@ -21,7 +21,7 @@ class PackagesUnavailableError(LocalServersError):
 
     OTHER_WAYS = (
         "set JCM_MRV_DATABASE_URL and JCM_MRV_MQTT_URL to servers of your own, "
-        "or run `docker compose -f deploy/compose.yaml up`"
+        "or run `docker compose -f deploy/compose.yaml up timescaledb mosquitto`"
     )
 
     def __init__(self, reason: str) -> None:
@@ -50,6 +50,10 @@ class ProvisionError(DeployError):
 
 class AuthorityError(DeployError):
     """The certificate authority cannot issue or revoke."""
+
+
+class BrokerReloadError(DeployError):
+    """The broker cannot be told which certificates are revoked."""
 
 
 class ProbeError(DeployError):
