@@ -8,7 +8,7 @@ import numpy as np
 from devices.declaration_file import parse
 from mrv.basis import Basis, Credited
 from mrv.calendar import day_bounds, to_us
-from mrv.computation import compute
+from mrv.computation import Computation, compute
 from mrv.inputs import Series
 from mrv.quality.rules import CURRENT
 from mrv.register_rules import to_mwh
@@ -84,7 +84,7 @@ def hourly(wh, *, start=1000.0, first=FIRST, last=LAST, minutes=0):
     return [(begin + timedelta(hours=n, minutes=minutes), start + n * wh) for n in range(hours + 1)]
 
 
-def result(basis, registers=None, first=FIRST, last=LAST, rules=CURRENT) -> PeriodResult:
+def computed(basis, registers=None, first=FIRST, last=LAST, rules=CURRENT) -> Computation:
     """Compute a period; `registers` by device and point."""
     rows_of = {("m-1", "TotWhExp"): hourly(1000)} if registers is None else registers
 
@@ -100,7 +100,12 @@ def result(basis, registers=None, first=FIRST, last=LAST, rules=CURRENT) -> Peri
         power = np.full(len(rows), np.nan)
         return Series(t_us, to_mwh(np.array([wh for _, wh in rows])), power, credited.opening, credited.closing)
 
-    done = compute(basis, first, last, read, revision=0, received_until=None, code_version="1", rules=rules).result
+    return compute(basis, first, last, read, revision=0, received_until=None, code_version="1", rules=rules)
+
+
+def result(basis, registers=None, first=FIRST, last=LAST, rules=CURRENT) -> PeriodResult:
+    """Compute a period; `registers` by device and point."""
+    done = computed(basis, registers, first, last, rules).result
     assert PeriodResult.from_json(json.loads(json.dumps(done.as_json()))) == done
     return done
 
