@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query, Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
@@ -26,7 +25,8 @@ class ConditionalRoute(APIRoute):
             response = await handle(request)
             if request.method not in {"GET", "HEAD"} or response.status_code != _OK:
                 return response
-            if isinstance(response, StreamingResponse):
+            # Streams and files have no body to tell of beforehand.
+            if not hasattr(response, "body"):
                 return response
             tag = response.headers.get("etag") or f'"{hashlib.sha256(bytes(response.body)).hexdigest()[:32]}"'
             kept = {"ETag": tag, "Cache-Control": response.headers.get("cache-control", "private, no-cache")}

@@ -58,6 +58,6 @@ def make_watch(servers: Endpoints) -> Watch:
 def replayable(connection: psycopg.Connection, principal: Principal, ids: Sequence[int]) -> tuple[list[int], list[int]]:
     """Part quarantine entries into those that somebody may replay, and the others."""
     rows = connection.execute(load("operator")["project_of_entries"], {"ids": list(ids)}).fetchall()
-    whose = dict(rows)
+    whose: dict[int, str | None] = dict(rows)
     allowed = [one for one in ids if one in whose and principal.may(Permission.OPERATE, whose[one])]
     return allowed, [one for one in ids if one not in allowed]
