@@ -5,7 +5,12 @@ same five days: `nrel_RSF_II.csv` (AC power of the RSF II array and of its inver
 `serf_west_15min.csv` (a roof array of 6 kW), both every 15 minutes from 2 to 6 January 2022. Times and powers are
 published as they were recorded; on the last day there is light and no power: snow lies on the arrays. The files carry
 no energy register: the simulated gateway here integrates the power into one, as a meter would, and that is the only
-thing that is not measured. Both files give local standard time, which in January is America/Denver's time.
+thing that is not measured.
+
+The clock of `serf_west_15min.csv` is local standard time, which in January is America/Denver's time. That of
+`nrel_RSF_II.csv` is two hours ahead of it: its irradiance and powers begin at 09:45 and end at 18:15 on days on which
+the sun is up from 07:20 to 16:45, and their middle, 14:00, is two hours after the site's solar noon. It is read as
+America/New_York's time, which is where the light is real.
 """
 
 import csv
@@ -35,6 +40,7 @@ _LIVE_DAY = date(2022, 1, 4)
 _ZONE = ZoneInfo("America/Denver")
 _RSF_II = "nrel_RSF_II.csv"
 _SERF_WEST = "serf_west_15min.csv"
+_CLOCKS = {_RSF_II: ZoneInfo("America/New_York"), _SERF_WEST: _ZONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +205,7 @@ def _recorded(source: _Source) -> Sequence[tuple[datetime, Points]]:
     for row in rows:
         points = {channel.point: round(float(row[place]) * channel.scale, 6) for channel, place in places if row[place]}
         if points:
-            samples.append((_time(row[0]).replace(tzinfo=_ZONE).astimezone(UTC), points))
+            samples.append((_time(row[0]).replace(tzinfo=_CLOCKS[source.file]).astimezone(UTC), points))
     return samples
 
 

@@ -5,8 +5,10 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
+from pvlib.solarposition import get_solarposition
 
 from devices import demo_site
 from devices.declaration_file import parse
@@ -43,7 +45,24 @@ def test_the_days_are_those_of_the_site() -> None:
         times = [datetime.fromisoformat(message["ts"]) for message in messages]
         assert times == sorted(times)
         assert len(times) == 5 * 96
-        assert (times[0].astimezone(zone).date(), times[-1].astimezone(zone).date()) == demo_site.period()
+        # RSF II's logger was two hours ahead: its first two hours are of the evening before.
+        first, last = ((times[at] + timedelta(hours=2)).astimezone(zone).date() for at in (0, -9))
+        assert (first, last) == demo_site.period()
+
+
+def test_there_is_power_and_light_only_while_the_sun_is_up() -> None:
+    site = parse(demo_site.declaration(), "").site(demo_site.SITE)
+    for messages in by_device().values():
+        values = {
+            datetime.fromisoformat(message["ts"]): message["points"].get("W", message["points"].get("POAI", 0.0))
+            for message in messages
+        }
+        bright = [ts for ts, value in values.items() if value > 0.05 * max(values.values())]
+        elevation = get_solarposition(pd.DatetimeIndex(bright), float(site.latitude or 0), float(site.longitude or 0))[
+            "elevation"
+        ]
+        assert len(bright) > 100
+        assert elevation.min() > -1.5
 
 
 def test_registers_count_what_was_measured() -> None:
@@ -100,8 +119,8 @@ def test_the_live_site_goes_on_where_it_stood() -> None:
         if "meter-rsf-ii" in topic
     ]
     assert shown[0] == 9_000_000
-    # Noon in Golden on the sunniest recorded day: about 100 kW for ten minutes.
-    assert 9_010_000 < shown[1] < 9_025_000
+    # Noon in Golden on the sunniest recorded day: about 200 kW for ten minutes.
+    assert 9_030_000 < shown[1] < 9_035_000
 
 
 def test_the_live_site_begins_where_the_recording_ends() -> None:
