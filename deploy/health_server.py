@@ -7,17 +7,21 @@ a database that is away restarts no collector.
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from prometheus_client import CollectorRegistry
+import structlog
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from deploy.errors import HealthServerError
+from deploy.settings import Settings
 from ingest.liveness import Check
 
+log = structlog.get_logger()
 _TEXT = "text/plain; charset=utf-8"
 # Whoever connects and then says nothing holds a thread no longer than this.
 _PATIENCE_S = 10.0
@@ -71,6 +75,19 @@ class HealthServer:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def health_of(
+    settings: Settings, port: int, live: Callable[[], Sequence[Check]]
+) -> AbstractContextManager[HealthServer | None]:
+    """Answer for a process that has no readiness and no metrics but its own memory and time; on port 0 nobody."""
+    if not port:
+        return nullcontext()
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    server = HealthServer(settings.health_address, port, registry=registry, live=live, ready=live)
+    log.info("health_server_started", address=settings.health_address, port=server.port)
+    return server
 
 
 class _Server(ThreadingHTTPServer):

@@ -145,6 +145,12 @@ class Settings(BaseSettings):
     oidc_organisation_claim: str = Field(
         default="", description="the claim that names a person's organisation; empty: an administrator gives it"
     )
+    schedule_health_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="the port on which `schedule` answers the same, at the same address; 0: none",
+    )
     evidence_key_file: Path | None = Field(
         default=None,
         description="Ed25519 key (PEM) that signs seals and bundles, see `jcm-mrv evidence keys`; unset: beside the "

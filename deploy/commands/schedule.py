@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from deploy.alerts.service import Alerting
+    from ingest.liveness import Check
     from mrv.evidence.timestamping import Tsa
     from mrv.schedule import Schedule
 
@@ -39,14 +41,12 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     alerts are judged, and notices sent (`jcm-mrv alert`). SIGTERM ends it after the device it is at.
     """
     from deploy.alerts.composition import alerting
-    from deploy.alerts.service import AlertThreads
     from deploy.commands.evidence import time_stamping
+    from deploy.health_server import health_of
     from deploy.logs import configure
     from deploy.notify import Watched
     from deploy.servers import endpoints
     from deploy.settings import load_settings
-    from ingest.liveness import Check
-    from mrv.schedule import Ticker
     from sql.connection import Role, connect, reported
     from sql.migrator import check
 
@@ -69,19 +69,41 @@ def schedule(*, once: bool, take_over_after: float) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    interval = timedelta(seconds=settings.schedule_interval_s)
-    ticker, looking = Ticker(work, interval), AlertThreads(alerts, interval)
-
-    def live() -> list[Check]:
-        stuck = ticker.stuck_for()
-        return [Check("schedule", stuck < _STUCK_S, f"has not gone on for {stuck:.0f} s")]
-
-    ticker.start()
-    looking.start()
-    with Watched(live, status=lambda: "at work") as watched:
+    running = Running(work, alerts, timedelta(seconds=settings.schedule_interval_s))
+    running.start()
+    with (
+        health_of(settings, settings.schedule_health_port, running.live),
+        Watched(running.live, status=lambda: "at work") as watched,
+    ):
         ended.wait()
-        watched.ending(ticker.stop)()
-        looking.stop()
+        watched.ending(running.stop)()
+
+
+class Running:
+    """A replica of the schedule and the judging of alerts, in threads of their own."""
+
+    def __init__(self, work: "Schedule", alerts: "Alerting", interval: timedelta) -> None:
+        from deploy.alerts.service import AlertThreads
+        from mrv.schedule import Ticker
+
+        self._ticker, self._looking = Ticker(work, interval), AlertThreads(alerts, interval)
+
+    def start(self) -> None:
+        """Begin."""
+        self._ticker.start()
+        self._looking.start()
+
+    def stop(self) -> None:
+        """End after the device that is being computed."""
+        self._ticker.stop()
+        self._looking.stop()
+
+    def live(self) -> "list[Check]":
+        """Say whether it goes on."""
+        from ingest.liveness import Check
+
+        stuck = self._ticker.stuck_for()
+        return [Check("schedule", stuck < _STUCK_S, f"has not gone on for {stuck:.0f} s")]
 
 
 def make(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from deploy.errors import HealthServerError
 from deploy.servers import Endpoints
@@ -32,6 +33,8 @@ class WebServer:
         0: a free one; None: that of the settings.
     live
         Liveness of what else runs in this process.
+    metrics
+        What else of this process `/metrics` shows.
 
     Raises
     ------
@@ -42,7 +45,12 @@ class WebServer:
     """
 
     def __init__(
-        self, servers: Endpoints, port: int | None = None, *, live: Callable[[], Sequence[Check]] | None = None
+        self,
+        servers: Endpoints,
+        port: int | None = None,
+        *,
+        live: Callable[[], Sequence[Check]] | None = None,
+        metrics: Sequence[Collector] = (),
     ) -> None:
         settings = servers.settings
         with reported(), connect(servers.database_url, Role.SERVICE, application="jcm-mrv serve") as connection:
@@ -50,6 +58,8 @@ class WebServer:
         self._listener = _listen(settings, settings.web_port if port is None else port)
         self.port = int(self._listener.getsockname()[1])
         registry = CollectorRegistry()
+        for one in metrics:
+            registry.register(one)
         state = make_state(servers, self.port, registry)
         self.url = state.url
         """How people reach it."""
