@@ -37,7 +37,7 @@ def _environment(language: str) -> Environment:
     environment.install_gettext_translations(languages.translations(language), newstyle=True)  # type: ignore[attr-defined]
     environment.filters |= {
         "number": number, "megawatt_hours": megawatt_hours, "kilowatt_hours": kilowatt_hours, "percent": percent,
-        "moment": moment, "day": day, "ago": ago, "visible": visible, "bytes": in_bytes,
+        "moment": moment, "day": day, "ago": ago, "lasting": lasting, "visible": visible, "bytes": in_bytes,
     }  # fmt: skip
     environment.globals |= {"static": static_path, "version": version("jcm-mrv"), "LANGUAGES": languages.LANGUAGES}
     return environment
@@ -173,11 +173,17 @@ def ago(value: datetime | None, now: datetime) -> str:
     """Say how long ago something was, in the largest unit that is not zero."""
     if value is None:
         return "–"
-    seconds = max(0, int((now - value).total_seconds()))
+    return lasting(max(0.0, (now - value).total_seconds()))
+
+
+def lasting(seconds: float | None) -> str:
+    """Write a duration in the largest unit that is not zero, rounded down."""
+    if seconds is None:
+        return "–"
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
+            return f"{int(seconds // length):,} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
 def visible(text: str) -> str:

@@ -12,6 +12,11 @@ where d.site_id = %(site)s
 group by 1, 2
 order by 1, 2
 
+-- name: newest
+select max(last.ts) from device d
+cross join lateral (select r.ts from reading r where r.device_id = d.device_id order by r.ts desc limit 1) as last
+where d.site_id = %(site)s
+
 -- name: devices
 select d.id, d.kind, d.profile, d.serial_number, d.rated_power_w from device d where d.site_id = %(site)s order by d.id
 

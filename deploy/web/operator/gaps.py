@@ -64,10 +64,16 @@ def hours_of(
 
 
 def gaps(connection: psycopg.Connection, site: str, now: datetime, days: int) -> Gaps:
-    """Read the hours of the last `days` days, up to the hour that is going on (not included)."""
-    end = now.replace(minute=0, second=0, microsecond=0)
-    start = end - timedelta(days=days)
+    """Read the hours of the last `days` days, up to the hour that is going on (not included).
+
+    Where a site has no reading in them, those before its newest reading.
+    """
     queries = load("operator")
+    (newest,) = connection.execute(queries["newest"], {"site": site}).fetchall()[0]
+    end = now.replace(minute=0, second=0, microsecond=0)
+    if newest is not None and newest < end - timedelta(days=days):
+        end = newest.replace(minute=0, second=0, microsecond=0) + _HOUR
+    start = end - timedelta(days=days)
     devices = [row[0] for row in connection.execute(queries["devices"], {"site": site})]
     rows = connection.execute(queries["gaps"], {"site": site, "start": start, "end": end})
     counted = {(device, hour): count for device, hour, count in rows}

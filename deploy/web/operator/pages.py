@@ -95,6 +95,7 @@ def one_site(request: Request, principal: SignedIn, site: SiteId) -> Response:
             "site": line,
             "now": now,
             "gaps": found,
+            "week_ago": now - timedelta(days=_GAP_DAYS, hours=1),
             "pictures": [(one, _picture(found, one)) for one in found.devices],
             "devices": connection.execute(load("operator")["devices"], {"site": site}).fetchall(),
             "clocks": {one.device: one for one in clocks(connection, site)},
