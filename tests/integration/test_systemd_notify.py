@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from deploy.local.state import free_port
 from tests.harness import CollectorProcess, declare, forget_session, wait_until
 
 WATCHDOG_S = 0.9
@@ -160,13 +162,17 @@ def test_a_standby_is_ready_and_says_that_it_stands_by(collector, manager, broke
         first.close()
 
 
-def test_a_schedule_is_ready_and_fed_and_tells_its_end(plant, manager):
+def test_a_schedule_is_ready_fed_answers_and_tells_its_end(plant, manager):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JCM_MRV_")}
-    environment |= manager.environment | {"JCM_MRV_DATABASE_URL": plant}
+    port = free_port()
+    environment |= manager.environment | {"JCM_MRV_DATABASE_URL": plant, "JCM_MRV_SCHEDULE_HEALTH_PORT": str(port)}
     with subprocess.Popen([sys.executable, "-m", "deploy.cli", "schedule"], env=environment) as process:
         try:
             wait_until(lambda: manager.hears("READY=1"))
             assert manager.listen(WATCHDOG_S).count("WATCHDOG=1") >= 2
+            for path in ("livez", "readyz", "metrics"):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+                    assert answer.status == 200
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
         finally:
