@@ -83,6 +83,10 @@ insert into ingest_account (site_id, collector, first_received_at, last_received
     values (%(site)s, 'c', now(), now());
 insert into evidence_bundle (period_id, revision, redacted, sha256, bytes)
     select period_id, 1, false, encode(sha256(project_id::bytea), 'hex'), 1 from period where project_id = %(project)s;
+insert into quarantine (received_at, message_id, site_id, topic, reason, detail)
+    values (now(), 1, %(site)s, 't', 'unknown_device', '');
+insert into revision_line (period_id, revision, system, year, place, name, wh)
+    select period_id, 1, 'pv-1', 2021, 1000, 'rounding', 0 from period where project_id = %(project)s;
 insert into message_drop values (now(), now(), %(site)s, 0, 0, 0, 0, 0, '[]', '1 day');
 insert into message_drop_period select now(), period_id from period where project_id = %(project)s;
 insert into decoder_state values ('frame', %(site)s, 1, '{}', now());
