@@ -1,7 +1,8 @@
 """X.509 for MQTT: an authority, certificates for sites and for a broker, a list of revoked ones. Nothing but bytes.
 
 Profile of RFC 5280 on P-256 with SHA-256. A site's certificate bears the site's id as its common name, which Mosquitto
-takes for the user (`use_identity_as_username true`), so that the same ACL holds for it as for a password.
+takes for the user (`use_identity_as_username true`), so that the same ACL holds for it as for a password. The subject
+alternative name says the same as a URI, for readers that go by RFC 6125 and look at no common name.
 """
 
 import secrets
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
+from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,13 +19,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_DAYS = 3652
+SITE_URI = "jcm-mrv:site:"
 # A site's clock may be hours off, local time taken for UTC for one.
 _EARLIER = timedelta(days=1)
 _HASH = hashes.SHA256()
 
 
 class Pem(NamedTuple):
-    """A private key (PKCS 8, not encrypted) and its certificate."""
+    """A private key (PKCS 8; an authority's may be encrypted) and its certificate."""
 
     key: bytes
     certificate: bytes
@@ -37,23 +40,31 @@ class Authority:
     certificate: x509.Certificate
 
     @classmethod
-    def load(cls, pem: Pem) -> "Authority":
+    def load(cls, pem: Pem, passphrase: str | None = None) -> "Authority":
         """Read one that `make_authority` made.
 
         Raises
         ------
         ValueError
-            The key or the certificate cannot be read, or they do not belong together.
+            The key or the certificate cannot be read, the passphrase is wrong, or they do not belong together.
+        TypeError
+            A passphrase is missing, or is given and the key has none.
         """
-        key = serialization.load_pem_private_key(pem.key, password=None)
+        key = serialization.load_pem_private_key(pem.key, None if passphrase is None else passphrase.encode())
         certificate = x509.load_pem_x509_certificate(pem.certificate)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise ValueError("the key is not the certificate's")
         return cls(key, certificate)
 
 
-def make_authority(now: datetime, *, days: int = AUTHORITY_DAYS) -> Pem:
-    """Make an authority of its own name, so that two of them are never taken for each other."""
+def make_authority(now: datetime, *, days: int = AUTHORITY_DAYS, passphrase: str | None = None) -> Pem:
+    """Make an authority of its own name, so that two of them are never taken for each other.
+
+    Parameters
+    ----------
+    passphrase
+        What its key is encrypted with (PBES2, as OpenSSL reads it); None: with nothing.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"jcm-mrv authority {secrets.token_hex(4)}")
     certificate = (
@@ -69,7 +80,7 @@ def make_authority(now: datetime, *, days: int = AUTHORITY_DAYS) -> Pem:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, _HASH)
     )
-    return _pem(key, certificate)
+    return _pem(key, certificate, passphrase)
 
 
 def issue_client(authority: Authority, site: str, now: datetime, *, days: int) -> Pem:
@@ -80,7 +91,8 @@ def issue_client(authority: Authority, site: str, now: datetime, *, days: int) -
     ValueError
         It would outlive the authority, or the name is too long.
     """
-    return _issue(authority, site, (), ExtendedKeyUsageOID.CLIENT_AUTH, now, days)
+    named = x509.UniformResourceIdentifier(f"{SITE_URI}{quote(site, safe='')}")
+    return _issue(authority, site, [named], ExtendedKeyUsageOID.CLIENT_AUTH, now, days)
 
 
 def issue_server(authority: Authority, hosts: Sequence[str], now: datetime, *, days: int) -> Pem:
@@ -91,7 +103,8 @@ def issue_server(authority: Authority, hosts: Sequence[str], now: datetime, *, d
     ValueError
         It would outlive the authority, or a host cannot stand in a certificate.
     """
-    return _issue(authority, hosts[0][:64], hosts, ExtendedKeyUsageOID.SERVER_AUTH, now, days)
+    names = [_host(host) for host in hosts]
+    return _issue(authority, hosts[0][:64], names, ExtendedKeyUsageOID.SERVER_AUTH, now, days)
 
 
 def revocation_list(
@@ -118,8 +131,9 @@ def revocation_list(
 
 
 def _issue(
-    authority: Authority, name: str, hosts: Sequence[str], usage: x509.ObjectIdentifier, now: datetime, days: int
-) -> Pem:
+    authority: Authority, name: str, also: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier, now: datetime,
+    days: int,
+) -> Pem:  # fmt: skip
     end = now + timedelta(days=days)
     if end > authority.certificate.not_valid_after_utc:
         raise ValueError(f"the authority ends on {authority.certificate.not_valid_after_utc:%Y-%m-%d}, before that")
@@ -138,9 +152,8 @@ def _issue(
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
+        .add_extension(x509.SubjectAlternativeName(also), critical=False)
     )
-    if hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
     return _pem(key, builder.sign(authority.key, _HASH))
 
 
@@ -170,8 +183,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> Pem:
+def _pem(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, passphrase: str | None = None) -> Pem:
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        encryption = serialization.BestAvailableEncryption(passphrase.encode())
     return Pem(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption),
         certificate.public_bytes(serialization.Encoding.PEM),
     )

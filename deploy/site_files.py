@@ -118,6 +118,17 @@ def gateway_env(login: Login) -> str:
     lines = [f"JCM_MRV_MQTT_PUBLISH_URL={scheme}://{user}:{password}@{place}"]
     if login.own_ca:
         lines.append(f"JCM_MRV_MQTT_CA_FILE={SITE_FOLDER}/{BROKER_CA}")
+    if login.broker.tls:
+        # A listener that asks for no certificate takes no notice of one.
+        lines += [f"JCM_MRV_MQTT_CERT_FILE={SITE_FOLDER}/client.crt", f"JCM_MRV_MQTT_KEY_FILE={SITE_FOLDER}/client.key"]
+    return "\n".join(lines) + "\n"
+
+
+def collector_env(broker: BrokerAddress, folder: str, *, own_ca: bool) -> str:
+    """Give the environment of a collector that logs in with its certificate, for systemd's `EnvironmentFile=`."""
+    lines = [f"JCM_MRV_MQTT_URL={broker}"]
+    lines += [f"JCM_MRV_MQTT_CA_FILE={folder}/{BROKER_CA}"] if own_ca else []
+    lines += [f"JCM_MRV_MQTT_CERT_FILE={folder}/client.crt", f"JCM_MRV_MQTT_KEY_FILE={folder}/client.key"]
     return "\n".join(lines) + "\n"
 
 
@@ -127,9 +138,10 @@ def bridge_conf(login: Login) -> str:
         trusted = f"bridge_cafile {SITE_FOLDER}/{BROKER_CA}" if login.own_ca else "bridge_capath /etc/ssl/certs"
         secure = f"""
 {trusted}
-# Where the broker asks for certificates (the password then counts for nothing):
-#bridge_certfile {SITE_FOLDER}/client.crt
-#bridge_keyfile {SITE_FOLDER}/client.key
+bridge_tls_version tlsv1.2
+# Where the broker asks for certificates the password counts for nothing, and elsewhere these do.
+bridge_certfile {SITE_FOLDER}/client.crt
+bridge_keyfile {SITE_FOLDER}/client.key
 """
     else:
         secure = "\n# No TLS: only inside one machine or a network of your own.\n"
@@ -164,7 +176,7 @@ def readme(login: Login) -> str:
         "  gateway.toml           jcm-mrv gateway: change the devices' addresses, then run it with --check",
         "  gateway.env            its broker and login; EnvironmentFile= of its systemd unit",
         "  mosquitto-bridge.conf  instead, where the site has a Mosquitto of its own that devices publish to",
-        "  client.key, client.crt the site's key and certificate, for brokers that ask for one (the bridge's can)",
+        "  client.key, client.crt the site's key and certificate, which gateway and bridge show to the broker",
         "  password               the site's password, for any other client; the user is the site's id",
         "To the administrator of the broker (not needed for the local servers of jcm-mrv local):",
         "  password-line          a hash; append to Mosquitto's password_file, replacing an older line of the site",
@@ -175,26 +187,35 @@ def readme(login: Login) -> str:
     return "\n".join(lines) + "\n"
 
 
-def server_conf() -> str:
-    """Give the listeners of a Mosquitto for sites with a password and for sites with a certificate."""
+def server_conf(folder: str = BROKER_FOLDER) -> str:
+    """Give the listeners of a Mosquitto for sites with a certificate and for sites with a password only.
+
+    Parameters
+    ----------
+    folder
+        Where the broker's key, its certificate, the authority's and the list of revoked ones lie.
+    """
     return f"""\
 # For the broker's Mosquitto. Copy this folder's server.key, server.crt, ca.pem and the authority's crl.pem to
-# {BROKER_FOLDER}, readable for its user. After each `--revoke` copy crl.pem again and send it SIGHUP;
-# who is connected stays so until the connection ends. allow_anonymous false, password_file, acl_file: as before.
+# {folder}, readable for its user. After each `--revoke` and `--refresh-crl` copy crl.pem again, whole, and send
+# it SIGHUP: a broker that cannot read the list then goes on without one. Who is connected stays so until the connection
+# ends. allow_anonymous false, password_file, acl_file: as before.
 
-# TLS, with a password:
+# A site's certificate and no password; the user is the certificate's common name, which is the site's id.
 listener 8883
-certfile {BROKER_FOLDER}/server.crt
-keyfile {BROKER_FOLDER}/server.key
-
-# TLS, with a site's certificate and no password; the user is the certificate's common name, which is the site's id:
-listener 8884
-certfile {BROKER_FOLDER}/server.crt
-keyfile {BROKER_FOLDER}/server.key
-cafile {BROKER_FOLDER}/ca.pem
+tls_version tlsv1.2
+certfile {folder}/server.crt
+keyfile {folder}/server.key
+cafile {folder}/ca.pem
 require_certificate true
 use_identity_as_username true
-crlfile {BROKER_FOLDER}/crl.pem
+crlfile {folder}/crl.pem
+
+# A password, for devices that can show no certificate. Leave it out where there are none.
+listener 8884
+tls_version tlsv1.2
+certfile {folder}/server.crt
+keyfile {folder}/server.key
 """
 
 

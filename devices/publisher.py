@@ -181,7 +181,10 @@ class Publisher:
             self._raise_failure()
             timeout_s -= _LOOK_S
             if timeout_s <= 0:
-                raise PublishError(f"the broker at {self._address} accepts connections but does not speak MQTT")
+                raise PublishError(
+                    f"the broker at {self._address} accepts connections but does not speak MQTT"
+                    + ("" if self._address.tls else "; is it a port for TLS, mqtts://?")
+                )
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

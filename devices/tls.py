@@ -109,8 +109,8 @@ def validity(certificate: Path) -> tuple[datetime, datetime]:
         raise BrokerTlsError(f"{certificate} holds no certificate in PEM") from None
 
 
-def refusal(host: str, port: int, context: ssl.SSLContext, *, timeout_s: float = _PROBE_S) -> OSError | None:
-    """Shake hands with a broker and hear what it says to our certificate; None when it is content.
+def refusal(host: str, port: int, context: ssl.SSLContext, *, timeout_s: float = _PROBE_S) -> ssl.SSLError | None:
+    """Shake hands with a broker and hear what it says to our certificate; None when it says nothing.
 
     In TLS 1.3 a server judges the client's certificate when the client's handshake is over, and a client that has sent
     its CONNECT by then loses the alert: it sees "EOF occurred in violation of protocol" or a reset (Mosquitto 2.0.21
@@ -123,10 +123,13 @@ def refusal(host: str, port: int, context: ssl.SSLContext, *, timeout_s: float =
         ):
             secured.settimeout(timeout_s)
             secured.recv(1)
-    except TimeoutError:
+    except ssl.SSLEOFError:
         return None
-    except OSError as error:
+    except ssl.SSLError as error:
         return error
+    except OSError:
+        # It does not answer, or has gone meanwhile.
+        return None
     return None
 
 
@@ -153,6 +156,8 @@ def explain(error: OSError, files: TlsFiles) -> str:
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_theirs(error, files)
+    if isinstance(error, ConnectionResetError | ssl.SSLEOFError):
+        return "ends the connection in the TLS handshake; it may not speak TLS on this port: correct port or mqtts://"
     if not isinstance(error, ssl.SSLError):
         return ""
     # Such as SSLV3_ALERT_CERTIFICATE_REVOKED; what stands before ALERT depends on OpenSSL's version.

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -131,42 +132,104 @@ def test_the_broker_can_be_reached_otherwise_and_signed_by_ones_own_authority(co
     )  # fmt: skip
 
 
-def test_nothing_is_overwritten_unless_renewed_and_then_not_what_a_person_wrote(command: Command) -> None:
+def test_nothing_is_overwritten_unless_rotated_and_then_not_what_a_person_wrote(command: Command) -> None:
     command.says("site-1")
     folder = command.folder / "site-1"
     (folder / "gateway.toml").write_text("# mine\n")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert "--renew" in command.refuses("site-1")
+    assert "--rotate" in command.refuses("site-1")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     first = serial(folder)
 
-    found = command.document("site-1", "--renew", "--days", "30")
+    found = command.document("site-1", "--rotate", "--days", "30", "--overlap", "5")
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     private(folder)
     assert {name for name in before if before[name] != after[name]} == {"client.key", "client.crt", "password-line"}
     assert [(one["serial"], one["state"]) for one in found["certificates"]] == [
-        (first, "valid"), (serial(folder), "valid")
+        (first, "retiring"), (serial(folder), "valid")
     ]  # fmt: skip
+    left = datetime.fromisoformat(found["certificates"][0]["retires"]) - datetime.now(UTC)
+    assert timedelta(days=4.9) < left <= timedelta(days=5)
+    assert len(found["ending"]) == 1
     # The refused run issued nothing.
     assert len(json.loads((command.folder / "ca" / "issued.json").read_text())) == 2
+    assert "gateway and collector take them up" in command.says("site-1", "--rotate")
 
 
-def test_revoking_needs_no_database_and_leaves_the_renewed_one(command: Command) -> None:
+def test_a_rotation_without_overlap_revokes_at_once(command: Command) -> None:
     command.says("site-1")
     first = serial(command.folder / "site-1")
-    found = command.document("site-1", "--renew", "--revoke")
+    found = command.document("site-1", "--rotate", "--overlap", "0")
     second = serial(command.folder / "site-1")
     assert (found["revoked"], {one["serial"]: one["state"] for one in found["certificates"]}) == (
         [first], {first: "revoked", second: "valid"}
     )  # fmt: skip
+
+
+def test_revoking_needs_no_database_and_takes_a_site_or_a_serial_number(command: Command) -> None:
+    command.says("site-1")
+    first = serial(command.folder / "site-1")
+    command.says("site-1", "--rotate")
+    second = serial(command.folder / "site-1")
     command.settings["JCM_MRV_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    # As openssl writes it.
+    spelt = ":".join(first.upper().rjust(40, "0")[at : at + 2] for at in range(0, 40, 2))
+    found = command.document(spelt, "--revoke")
+    assert (found["revoked"], [one["serial"] for one in found["certificates"]]) == ([first], [first])
     said = command.says("site-1", "--revoke")
     assert "a password still holds" in said
+    assert "stays so until the connection ends" in said
     crl = x509.load_pem_x509_crl((command.folder / "ca" / "crl.pem").read_bytes())
     assert {f"{one.serial_number:x}" for one in crl} == {first, second}
     listed = command.document("site-1", "--list")
     assert [one["state"] for one in listed["certificates"]] == ["revoked", "revoked"]
     assert "revoked" not in listed
+
+
+def test_the_list_is_brought_to_the_broker_as_the_settings_say(command: Command) -> None:
+    command.says("site-1")
+    command.says("site-1", "--rotate", "--overlap", "0")
+    (command.folder / "broker").mkdir()
+    command.settings["JCM_MRV_BROKER_CRL_FILE"] = "broker/crl.pem"
+    found = command.document("--refresh-crl")
+    assert (found["revoked"], found["revocation_list"], found["broker_reloaded"]) == ([], "broker/crl.pem", False)
+    brought = command.folder / "broker" / "crl.pem"
+    assert brought.read_bytes() == (command.folder / "ca" / "crl.pem").read_bytes()
+    assert brought.stat().st_mode & 0o777 == 0o644
+    (command.folder / "broker" / "pid").write_text(f"{os.getpid()}\n")
+    command.settings["JCM_MRV_BROKER_PID_FILE"] = "broker/pid"
+    assert "not mosquitto; nothing was sent" in command.refuses("site-1", "--revoke")
+    # It was revoked all the same, and stands in the list that the broker will read.
+    assert len(x509.load_pem_x509_crl(brought.read_bytes())) == 2
+
+
+def test_a_certificate_for_the_collector(command: Command) -> None:
+    command.says("--server", "broker.example", "--out", "broker")
+    said = command.says("--collector")
+    folder = command.folder / "collector"
+    private(folder)
+    assert {path.name for path in folder.iterdir()} == {"broker-ca.pem", "client.crt", "client.key", "collector.env"}
+    certificate = x509.load_pem_x509_certificate((folder / "client.crt").read_bytes())
+    assert certificate.subject.rfc4514_string() == "CN=collector"
+    # The broker's own certificate is of this authority.
+    assert (folder / "broker-ca.pem").read_bytes() == (command.folder / "ca" / "ca.pem").read_bytes()
+    assert "hidden" not in said + (folder / "collector.env").read_text()
+    listed = command.says("--list")
+    assert "of collector valid" in listed
+    assert "of broker.example valid" in listed
+
+
+def test_the_authoritys_passphrase_comes_from_a_file(command: Command) -> None:
+    (command.folder / "passphrase").write_text("quite secret\n")
+    command.settings["JCM_MRV_AUTHORITY_PASSPHRASE_FILE"] = "passphrase"
+    command.says("site-1")
+    assert b"ENCRYPTED" in (command.folder / "ca" / "ca.key").read_bytes()
+    (command.folder / "passphrase").write_text("another\n")
+    told = command.refuses("site-1", "--rotate")
+    assert "cannot be read" in told
+    assert "another" not in told
+    del command.settings["JCM_MRV_AUTHORITY_PASSPHRASE_FILE"]
+    assert "JCM_MRV_AUTHORITY_PASSPHRASE_FILE" in command.refuses("site-1", "--rotate")
 
 
 def test_listing_changes_nothing_not_even_the_authority(command: Command) -> None:
@@ -198,15 +261,19 @@ def test_a_certificate_for_the_broker(command: Command) -> None:
         (("site-1", "--out", "no/where"), "there is no folder"),
         (("site-1", "--out", "file"), "is not a folder"),
         (("site-1", "--out", "others"), "is there already"),
-        (("site-1", "--out", "others", "--renew"), "holds other things and no client.crt"),
+        (("site-1", "--out", "others", "--rotate"), "holds other things and no client.crt"),
         (("site-1", "--broker", "broker.example"), "starts with mqtt://"),
         (("site-1", "--broker", "mqtts://site-1:secret@broker.example"), "--broker takes no login"),
         (("site-1", "--days", "3653"), "is not in the range"),
         (("site-1", "--days", "0"), "is not in the range"),
         (("site-1", "--days", "many"), "is not a valid integer range"),
-        (("site-1", "--server", "b"), "either SITE or --server HOST"),
-        ((), "either SITE or --server HOST"),
-        (("site-1", "--list", "--renew"), "--list changes nothing"),
+        (("site-1", "--server", "b"), "one of SITE, --server HOST"),
+        ((), "one of SITE, --server HOST"),
+        (("--list", "--rotate", "site-1"), "give one of them"),
+        (("site-1", "--collector"), "one of SITE, --server HOST and --collector"),
+        (("site-1", "--refresh-crl"), "for all certificates"),
+        (("--revoke",), "one of SITE, --server HOST"),
+        (("--collector", "--broker", "mqtt://127.0.0.1"), "does without TLS"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line_and_leaves_nothing(
@@ -215,7 +282,7 @@ def test_what_is_wrong_is_said_in_a_line_and_leaves_nothing(
     (command.folder / "file").write_text("")
     (command.folder / "others").mkdir()
     (command.folder / "others" / "mine").write_text("")
-    wrong_use = "--days" in arguments or "--list" in arguments or "either" in said
+    wrong_use = "--days" in arguments or any(one in said for one in ("one of", "for all"))
     told = command.refuses(*arguments, code=2 if wrong_use else 1)
     assert said in told
     assert "secret" not in told
@@ -268,7 +335,7 @@ def test_with_the_local_servers_the_user_is_made_and_the_rights_hold(own: LocalS
     for topic in ("jcm/v1/site-2/inverter-1/readings", "shellies/plant-1/x"):
         with pytest.raises(PublishError), Publisher(address) as publisher:
             publisher.publish(topic, b"{}")
-    command.says("site-1", "--renew")
+    command.says("site-1", "--rotate")
     assert (folder / "password").read_text().strip() == password
 
 

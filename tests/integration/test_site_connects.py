@@ -108,8 +108,8 @@ def central(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> 
     password_port = free_port()
     certificate_port = free_port(taken=[password_port])
     listeners = site_files.server_conf().replace(site_files.BROKER_FOLDER, str(folder))
-    listeners = listeners.replace("listener 8883", f"listener {password_port} 127.0.0.1")
-    listeners = listeners.replace("listener 8884", f"listener {certificate_port} 127.0.0.1")
+    listeners = listeners.replace("listener 8884", f"listener {password_port} 127.0.0.1")
+    listeners = listeners.replace("listener 8883", f"listener {certificate_port} 127.0.0.1")
     (folder / "acl").write_text(ACL.read_text() + "\n" + site_files.acl(SITE, EXTRA))
     (folder / "passwords").write_text(password_file(PASSWORDS))
     configuration = (
@@ -309,11 +309,9 @@ def at_the_site(
         site_files.Login(SITE, address, "not-asked-for" if by_certificate else PASSWORDS[SITE], own_ca=True)
     )
     wanted = [line.removeprefix("#").strip() for line in given.splitlines() if line.startswith("#   ")]
-    if by_certificate:
-        given = given.replace("#bridge_", "bridge_")
-        site, _ = central.certify(SITE)
-        for file in (site.key, site.certificate):
-            shutil.copy(file, tmp_path)
+    site, _ = central.certify(SITE)
+    for file in (site.key, site.certificate):
+        shutil.copy(file, tmp_path)
     given = given.replace(site_files.SITE_FOLDER, str(tmp_path)).replace("restart_timeout 5 60", "restart_timeout 1")
     shutil.copy(central.authority.certificate, tmp_path / site_files.BROKER_CA)
     own = free_port()

@@ -43,6 +43,11 @@ def test_a_sites_certificate_is_a_clients_and_bears_its_id(authority: Authority)
         ExtendedKeyUsageOID.CLIENT_AUTH
     ]
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert (usage.digital_signature, usage.key_cert_sign, usage.crl_sign) == (True, False, False)
+    assert list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value) == [
+        x509.UniformResourceIdentifier("jcm-mrv:site:site-1")
+    ]
     assert certificate.not_valid_after_utc == NOW + timedelta(days=397)
     assert certificate.not_valid_before_utc < NOW
     assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
@@ -76,6 +81,13 @@ def test_nothing_outlives_the_authority_or_has_too_long_a_name(authority: Author
         issue_client(authority, "s", NOW, days=3653)
     with pytest.raises(ValueError, match="64"):
         issue_client(authority, "x" * 65, NOW, days=1)
+
+
+def test_the_authority_signs_certificates_and_no_authorities(authority: Authority) -> None:
+    constraints = authority.certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
+    usage = authority.certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert (usage.key_cert_sign, usage.crl_sign, usage.digital_signature) == (True, True, False)
 
 
 def test_a_key_that_is_not_the_certificates_is_no_authority() -> None:
@@ -198,6 +210,59 @@ def test_a_damaged_folder_is_not_used_and_not_overwritten(tmp_path: Path, damage
     with pytest.raises(AuthorityError, match=said):
         folder.issue_client("s", days=30)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
+def test_an_encrypted_key_needs_its_passphrase(tmp_path: Path) -> None:
+    AuthorityFolder(tmp_path, "a word").issue_client("s", days=30)
+    key = (tmp_path / "ca.key").read_bytes()
+    assert key.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    AuthorityFolder(tmp_path, "a word").issue_client("s", days=30)
+    for passphrase, said in ((None, "is encrypted; name a file"), ("another", "cannot be read: .*")):
+        with pytest.raises(AuthorityError, match=said) as raised:
+            AuthorityFolder(tmp_path, passphrase).issue_client("s", days=30)
+        assert "another" not in str(raised.value)
+    AuthorityFolder(tmp_path / "open").issue_client("s", days=30)
+    with pytest.raises(AuthorityError, match="is not encrypted; take"):
+        AuthorityFolder(tmp_path / "open", "a word").issue_client("s", days=30)
+    # What is told of certificates needs no key.
+    assert len(AuthorityFolder(tmp_path).endings(datetime.now(UTC))) == 1
+
+
+def test_what_was_rotated_is_revoked_when_its_time_is_over_and_not_before(tmp_path: Path) -> None:
+    folder = AuthorityFolder(tmp_path)
+    first, second, third = (folder.issue_client("s", days=90)[1].serial for _ in range(3))
+    folder.retire([first, second], days=10)
+    folder.retire([first], days=0)
+    # More time than it had is given to nothing.
+    folder.retire([first], days=99)
+    now = datetime.now(UTC)
+    assert [one.state(now) for one in folder.issued("client", "s")] == ["retiring", "retiring", "valid"]
+    assert [one.serial for one in folder.refresh()] == [first]
+    assert folder.refresh() == []
+    assert [one.state(now) for one in folder.issued("client", "s")] == ["revoked", "retiring", "valid"]
+    assert folder.revoke([first]) == []
+    assert {f"{one.serial_number:x}" for one in x509.load_pem_x509_crl(folder.revocations.read_bytes())} == {first}
+    assert third not in {first, second}
+
+
+def test_what_ends_soon_is_told_with_what_to_do(tmp_path: Path) -> None:
+    folder = AuthorityFolder(tmp_path)
+    now = datetime.now(UTC)
+    assert folder.endings(now) == []
+    folder.issue_client("old", days=3)
+    folder.issue_client("renewed", days=3)
+    folder.issue_client("renewed", days=300)
+    gone = folder.issue_client("gone", days=3)[1]
+    folder.revoke([gone.serial])
+    folder.issue_server(["broker.example"], days=29)
+    found = folder.endings(now)
+    assert [(one.what, one.name) for one in found] == [("certificate", "old"), ("certificate", "broker.example")]
+    assert "`jcm-mrv device provision old --rotate`" in found[0].text(now)
+    assert "ends in 2 days" in found[0].text(now)
+    assert "--server broker.example --rotate" in found[1].text(now)
+    assert "has ended" in found[0].text(now + timedelta(days=4))
+    later = [(one.what, one.name) for one in folder.endings(now + timedelta(days=3640))]
+    assert {("authority", ""), ("revocation list", "")} < set(later)
 
 
 def test_what_cannot_be_issued_is_not_listed(tmp_path: Path) -> None:

@@ -59,12 +59,15 @@ def test_the_gateways_login_is_read_back_whatever_the_password(password: str) ->
     assert (address.username, address.password) == ("site-1", password)
     assert (address.host, address.port, address.tls) == ("broker.example", 8884, True)
     assert values["JCM_MRV_MQTT_CA_FILE"] == "/etc/jcm-mrv/broker-ca.pem"
+    assert values["JCM_MRV_MQTT_CERT_FILE"] == "/etc/jcm-mrv/client.crt"
+    assert values["JCM_MRV_MQTT_KEY_FILE"] == "/etc/jcm-mrv/client.key"
 
 
 def test_a_broker_that_the_machine_trusts_needs_no_file() -> None:
     assert "CA_FILE" not in site_files.gateway_env(login())
     assert "bridge_capath /etc/ssl/certs" in site_files.bridge_conf(login())
     assert site_files.BROKER_CA not in site_files.readme(login())
+    assert "CERT_FILE" not in site_files.gateway_env(login("mqtt://127.0.0.1"))
     assert "bridge_cafile /etc/jcm-mrv/broker-ca.pem" in site_files.bridge_conf(login(own_ca=True))
     assert site_files.BROKER_CA in site_files.readme(login(own_ca=True))
 
@@ -121,6 +124,22 @@ def test_the_guide_shows_the_listeners_that_are_written() -> None:
     for line in ("require_certificate true", "use_identity_as_username true", "crlfile"):
         assert line in site_files.server_conf()
         assert line.split()[0] in guide
+
+
+def test_the_listener_for_containers_is_the_one_that_is_written() -> None:
+    shipped = (Path(__file__).resolve().parents[2] / "deploy" / "mosquitto" / "tls.conf").read_text(encoding="utf-8")
+    lines = [line for line in shipped.splitlines() if not line.startswith("#")]
+    written = site_files.server_conf("/mosquitto/certs").splitlines()
+    assert set(lines) <= set(written)
+    assert lines[0] == "listener 8883"
+
+
+def test_a_collectors_environment_holds_no_login() -> None:
+    text = site_files.collector_env(mqtt_url.parse("mqtts://collector:word@b"), "/etc/jcm-mrv", own_ca=True)
+    assert text.splitlines() == [
+        "JCM_MRV_MQTT_URL=mqtts://b:8883", "JCM_MRV_MQTT_CA_FILE=/etc/jcm-mrv/broker-ca.pem",
+        "JCM_MRV_MQTT_CERT_FILE=/etc/jcm-mrv/client.crt", "JCM_MRV_MQTT_KEY_FILE=/etc/jcm-mrv/client.key",
+    ]  # fmt: skip
 
 
 def test_the_gateways_file_is_toml_that_says_what_to_change() -> None:
