@@ -79,31 +79,33 @@ def export(project: str, first: date, last: date, *, revision: int | None, out: 
     from rich.console import Console
 
     from deploy.files import check_writable
+    from deploy.keeping.retention import record_bundle
     from deploy.period_view import progress
     from deploy.servers import endpoints
     from deploy.settings import load_settings
     from mrv.evidence.export import export as write
     from mrv.evidence.keys import load_key
-    from mrv.revisions import check_order
+    from mrv.revisions import check_order, find_revision
     from sql.connection import Role, connect, reported
     from sql.migrator import check
 
     check_order(first, last)
     check_writable(out)
     settings = load_settings()
-    key, families = load_key(key_file(settings)), _families(settings)
+    key, families = load_key(key_file(settings)), family_texts(settings)
     target = out.resolve()
     beside = target.with_name(f".{target.name[:200]}.{os.getpid()}")
     url = endpoints(settings).database_url
     try:
         with reported(), connect(url, Role.MRV, application="jcm-mrv evidence export") as connection:
             check(connection)
+            number = find_revision(connection, project, first, last, revision).number
             with progress(Console(stderr=True)) as told:
                 done = write(
                     connection,
                     project,
                     (first, last),
-                    revision,
+                    number,
                     beside,
                     key=key,
                     code_version=version("jcm-mrv"),
@@ -111,7 +113,8 @@ def export(project: str, first: date, last: date, *, revision: int | None, out: 
                     redacted=redacted,
                     progress=told,
                 )
-        beside.replace(target)
+            beside.replace(target)
+            record_bundle(connection, project, (first, last), number, target, redacted=redacted)
     finally:
         beside.unlink(missing_ok=True)
     click.echo(
@@ -216,8 +219,8 @@ def time_stamping(settings: "Settings") -> "Tsa | None":
     return Tsa(settings.tsa_url.get_secret_value(), load_roots(settings.tsa_ca_file))
 
 
-def _families(settings: "Settings") -> Mapping[str, str]:
-    """Read the texts of the device families, which a bundle brings along."""
+def family_texts(settings: "Settings") -> Mapping[str, str]:
+    """Read the texts of the device families by name, which a bundle brings along."""
     found = {
         entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
         for entry in resources.files("devices").joinpath("profiles").iterdir()

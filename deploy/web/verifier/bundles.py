@@ -1,0 +1,117 @@
+"""Evidence bundles over HTTP: written to a file that nobody else sees, then sent in pieces, then deleted."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from threading import BoundedSemaphore
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from fastapi.responses import Response, StreamingResponse
+
+from deploy.access.principal import Permission
+from deploy.commands.evidence import family_texts, key_file
+from deploy.errors import DeployError
+from deploy.settings import Settings
+from deploy.web.problems import ProblemError, RefusedError, UnavailableError
+from deploy.web.verifier import facts
+from deploy.web.verifier.asked import Asked
+from mrv.evidence.errors import EvidenceError
+from mrv.evidence.export import export
+from mrv.evidence.keys import load_key
+from mrv.tracing.frozen import frozen
+from sql.connection import Role, connect
+from sql.errors import SchemaError
+
+_PIECE = 256 * 1024
+# A bundle reads and computes a whole period: two at a time leave the rest of a small machine to the pages.
+_making = BoundedSemaphore(2)
+
+
+def answer(asked: Asked, *, redacted: bool) -> Response:
+    """Make the bundle of a revision and send it.
+
+    Raises
+    ------
+    ForbiddenError
+        The principal may not read evidence of the project.
+    NotThereError
+        There is no such revision.
+    UnavailableError
+        Others are being made.
+    RefusedError
+        This service may not make bundles, a day is not sealed yet, or messages are not what was sealed.
+    """
+    asked.need(Permission.READ_EVIDENCE)
+    with asked.state.database.reading(asked.principal, Permission.READ_EVIDENCE) as connection:
+        frozen(connection, asked.key)  # refuses what is not there
+    facts.record(asked, "evidence.bundle", f"{asked.project} {asked.first} {asked.last}", {"redacted": redacted})
+    if not _making.acquire(blocking=False):
+        raise UnavailableError("other bundles are being made; try again in a minute")
+    folder = tempfile.TemporaryDirectory(prefix="jcm-mrv-bundle-")
+    try:
+        path = Path(folder.name) / "bundle.zip"
+        _write(asked, path, redacted=redacted)
+        size = path.stat().st_size
+    except BaseException:
+        folder.cleanup()
+        raise
+    finally:
+        _making.release()
+    kind = "-redacted" if redacted else ""
+    name = f"{asked.project}-{asked.first}-{asked.last}-r{asked.revision}{kind}.zip"
+    return StreamingResponse(
+        _pieces(path, folder),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)},
+    )
+
+
+def _write(asked: Asked, path: Path, *, redacted: bool) -> None:
+    settings, command = asked.state.settings, f"jcm-mrv evidence export {asked.project} {asked.first} {asked.last}"
+    try:
+        key = load_key(key_file(settings))
+        with connect(asked.state.database.url, Role.MRV, application="jcm-mrv serve bundle") as connection:
+            export(
+                connection,
+                asked.project,
+                asked.days,
+                asked.revision,
+                path,
+                key=key,
+                code_version=version("jcm-mrv"),
+                families=families(settings),
+                redacted=redacted,
+            )
+    except SchemaError:
+        raise RefusedError(f"this service may not make bundles; ask the operator for one (`{command}`)") from None
+    except ProblemError:
+        raise
+    except (EvidenceError, DeployError) as error:
+        raise RefusedError(str(error)) from None
+
+
+def _pieces(path: Path, folder: "tempfile.TemporaryDirectory[str]") -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
+    finally:
+        folder.cleanup()
+
+
+_known: dict[Path | None, Mapping[str, str]] = {}
+
+
+def families(settings: Settings) -> Mapping[str, str]:
+    """Read the texts of the device families that there are, by name; once in a process."""
+    if settings.profiles not in _known:
+        _known[settings.profiles] = family_texts(settings)
+    return _known[settings.profiles]
+
+
+def pem(public_key: bytes) -> bytes:
+    """Write an Ed25519 public key of 32 bytes in PEM, as openssl reads it."""
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
