@@ -22,6 +22,7 @@ from deploy.web.pages import STATIC
 from deploy.web.state import State
 from deploy.web.verifier import api as verifier_api
 from deploy.web.verifier import pages as verifier_pages
+from deploy.web.verifier import step_api
 from ingest.liveness import Check
 
 OPENAPI = "/api/v1/openapi.json"
@@ -69,7 +70,7 @@ def make_app(
     problems.install(app)
     for router in (
         operations.router(registry, live), signing_in.router, home.router,
-        verifier_api.router, operator_api.router, verifier_pages.router, operator_pages.router,
+        verifier_api.router, step_api.router, operator_api.router, verifier_pages.router, operator_pages.router,
     ):  # fmt: skip
         app.include_router(router)
     app.mount("/static", _Static(directory=STATIC), name="static")

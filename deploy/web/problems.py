@@ -18,6 +18,7 @@ from deploy.errors import DeployError
 from devices.errors import DevicesError
 from ingest.errors import IngestError
 from mrv.errors import MrvError, WrongUseError
+from mrv.tracing.errors import NotThereError
 from mrv.verification.errors import VerificationError
 from sql.errors import DatabaseUnavailableError, StoreError
 
@@ -129,6 +130,8 @@ def as_problem(error: Exception) -> ProblemError:
             return _of_status(error)
         case PoolTimeout() | DatabaseUnavailableError() | psycopg.OperationalError():
             return UnavailableError("the database does not answer; try again in a few seconds")
+        case NotThereError():
+            return NotFoundError(str(error))
         case WrongUseError():
             return BadRequestError(str(error))
         case VerificationError():
