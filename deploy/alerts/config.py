@@ -180,6 +180,10 @@ def _check(target: Webhook | Email, name: str, path: Path) -> None:
     if isinstance(target, Email):
         if (target.user is None) != (target.password is None):
             raise ConfigurationError(f"{path}: {name}: give user and password_file, or neither")
+        if target.password is not None and not (target.password.get_secret_value() + str(target.user)).isascii():
+            raise ConfigurationError(
+                f"{path}: {name}: user and password must be ASCII, Python's smtplib sends no other"
+            )
         if target.security == "none" and target.password is not None:
             raise ConfigurationError(f"{path}: {name}.security: none would send the password for all to read")
 

@@ -54,6 +54,9 @@ def send(target: Email, name: str, key: str, content: Mapping[str, Any]) -> str:
         raise NoticeError(f"the mail server's TLS is refused ({error.reason or 'see its certificate'})") from None
     except TimeoutError:
         raise NoticeError(f"no answer within {target.timeout_s:g} s") from None
+    except UnicodeError:
+        # Raised with what it could not encode, which may be the password.
+        raise NoticeError("the login or an address is not plain ASCII") from None
     except (smtplib.SMTPException, OSError) as error:
         raise NoticeError(f"the mail server cannot be reached ({' '.join(str(error).split())})") from None
     if refused:

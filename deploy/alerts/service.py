@@ -28,7 +28,7 @@ _QUERIES = load("alerts")
 log = structlog.get_logger("deploy.alerts")
 _LEASE_MARGIN = 3
 """A claim lasts as many times a target's patience: connecting, sending and reading each have theirs."""
-_SEND_EVERY_S = 2.0
+_SEND_EVERY = timedelta(seconds=2)
 
 Connect = Callable[[], psycopg.Connection]
 """Opens a connection in autocommit mode with the role of the MRV module."""
@@ -140,14 +140,16 @@ def send(target: Webhook | Email, name: str, key: str, content: dict[str, Any]) 
 class AlertThreads:
     """Judges at an interval and sends what is due, so that neither waits for the other or for the schedule's jobs."""
 
-    def __init__(self, alerting: Alerting, interval: timedelta) -> None:
+    def __init__(self, alerting: Alerting, interval: timedelta, *, send_every: timedelta = _SEND_EVERY) -> None:
         self._alerting = alerting
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(
                 target=self._repeat, args=(alerting.evaluate, interval.total_seconds()), name="jcm-mrv-alerts"
             ),
-            threading.Thread(target=self._repeat, args=(self._deliver, _SEND_EVERY_S), name="jcm-mrv-notices"),
+            threading.Thread(
+                target=self._repeat, args=(self._deliver, send_every.total_seconds()), name="jcm-mrv-notices"
+            ),
         ]
 
     def start(self) -> None:
