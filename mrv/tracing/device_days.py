@@ -31,8 +31,8 @@ _RULE_OF_CODE = {code: rule.id for code, rule in RULE_OF_CODE.items()} | {
     code: rule.id for rule, code in EXCLUSION_CODES.items()
 }
 _DECIDES_ENERGY = frozenset(_RULE_OF_CODE.values())
-# Most chains of a register are settled within the day that confirms a level; a false rise may take weeks.
-_MARGINS = (timedelta(days=2), timedelta(days=31))
+# The readings around a span reach as far as confirms a level, a day or more; a false rise may take weeks.
+_MARGINS = (timedelta(0), timedelta(days=7), timedelta(days=31))
 
 
 @dataclass(frozen=True, slots=True)

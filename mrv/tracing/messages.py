@@ -267,18 +267,19 @@ def _decoded(
     used = {device.get("profile") for one in history for device in one["declaration"].get("device", [])}
     try:
         decoder = Decoder(history, {name: text for name, text in families.items() if name in used}, ())
+        texts: list[tuple[str, str, str]] = []
         if decoder.is_sparkplug(message):
             found = _sparkplug(connection, decoder, message)
             if found is None:
                 return [], [], f"over {_MOST_SINCE_BIRTH:,} messages came since the node's birth, on which it hangs"
         else:
             found = decoder.decode(message, message.received_us)
-        texts = [(topic.device, name, text) for topic, name, text in decoder.fields(message)]
+            texts = [(topic.device, name, text) for topic, name, text in decoder.fields(message)]
     except BundleError as error:
         return [], [], str(error)
     lines = [
         DecodedReading(one.device.device, one.element, one.reading.ts, _points(one.reading.columns))
-        for one in next(iter(found), [])
+        for one in next((candidates for candidates in found if candidates), [])
     ]
     return lines, texts, None
 

@@ -163,7 +163,7 @@ where message_id = %(message_id)s and received_at = %(received_at)s order by qua
 
 -- name: in_force
 -- The declarations that may have held when a message was received: the newest before it, and the one before that, which
--- a collector may still have had; the first one where the message is older than all.
+-- a collector may still have had; the first ones where the message is older than all.
 (select d.revision, (extract(epoch from d.applied_at) * 1000000)::bigint, d.content::text
  from declaration d join site s on s.project_id = d.project_id
  where s.id = %(site)s and d.applied_at <= %(received_at)s order by d.revision desc limit 2)
@@ -172,7 +172,7 @@ union all
  from declaration d join site s on s.project_id = d.project_id
  where s.id = %(site)s and not exists (select from declaration e
      where e.project_id = d.project_id and e.applied_at <= %(received_at)s)
- order by d.revision limit 1)
+ order by d.revision limit 2)
 order by 1
 
 -- name: last_birth
