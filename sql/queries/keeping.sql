@@ -144,9 +144,8 @@ order by received_at, message_id
 
 -- name: add_bundle
 insert into evidence_bundle (period_id, revision, redacted, sha256, bytes)
-select period_id, coalesce(%(revision)s, (select max(revision) from period_revision r where r.period_id = p.period_id)),
-    %(redacted)s, %(sha256)s, %(bytes)s
-from period p where project_id = %(project)s and first_day = %(first)s and last_day = %(last)s
+select period_id, %(revision)s, %(redacted)s, %(sha256)s, %(bytes)s
+from period where project_id = %(project)s and first_day = %(first)s and last_day = %(last)s
 on conflict do nothing
 
 -- name: message_chunks
