@@ -1,0 +1,172 @@
+"""A real browser that reports what a reader would not see: requests that leave the host, errors, poor accessibility."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+
+from deploy.local import default_directory
+from tests.browser import chromium
+from tests.browser.product import Product, running
+from tests.databases import Databases
+
+HOST = "127.0.0.1"
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+_SERIOUS = {"serious", "critical"}
+_FOUND = pytest.StashKey[Counter[tuple[str, str]]]()
+_LOOKED_AT = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, which finds no other host than this one."""
+    if chromium.find() is None and (why := chromium.install()):
+        pytest.skip(why)
+    # For this folder only: Playwright's loop stays in the thread, where no other test could run one.
+    with sync_playwright() as playwright:
+        arguments = [f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}", "--disable-background-networking"]
+        if os.geteuid() == 0:
+            arguments.append("--no-sandbox")
+        browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def product(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """The server that all tests of this folder look at."""
+    url = databases.new(migrated=True)
+    with running(url, tmp_path_factory.mktemp("product")) as product:
+        yield product
+    databases.unwanted(url)
+
+
+@dataclass
+class Reader:
+    """Somebody with a browser of their own."""
+
+    product: Product
+    context: BrowserContext
+    page: Page
+    refusals: bool
+    asked: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> Page:
+        """Go to a page of the product."""
+        self.page.goto(self.product.url + path)
+        return self.page
+
+    def sign_in(self, role: str) -> Page:
+        """Sign in as people do."""
+        self.open("/sign-in")
+        self.page.fill("#token", self.product.tokens[role])
+        self.page.click("main button")
+        return self.page
+
+    def watch(self) -> None:
+        """Note what is asked for and what goes wrong."""
+        self.context.on("request", lambda request: self.asked.append(request.url))
+        self.context.on("weberror", lambda error: self.wrong.append(str(error.error)))
+        self.context.on("console", self._console)
+
+    def _console(self, message: Any) -> None:
+        # The browser says of a page with status 404 what the test came to see.
+        if message.type == "error" and not (self.refusals and message.text.startswith("Failed to load resource")):
+            self.wrong.append(message.text)
+
+    def elsewhere(self) -> list[str]:
+        """What was asked of another host."""
+        asked = (urlsplit(url) for url in self.asked)
+        return sorted({url.geturl() for url in asked if url.scheme not in {"data", "blob"} and url.hostname != HOST})
+
+
+Browse = Callable[..., Reader]
+
+
+@pytest.fixture
+def browse(browser: Browser, product: Product) -> Iterator[Browse]:
+    """Give somebody a browser: `browse("verifier", scheme="dark", phone=True, locale="ja-JP", script=False)`."""
+    readers: list[Reader] = []
+
+    def made(
+        role: str | None = None,
+        *,
+        scheme: Literal["light", "dark"] = "light",
+        phone: bool = False,
+        locale: str = "en-GB",
+        script: bool = True,
+        refusals: bool = False,
+    ) -> Reader:
+        context = browser.new_context(
+            color_scheme=scheme, locale=locale, viewport=PHONE if phone else DESKTOP, has_touch=phone,
+            device_scale_factor=2 if phone else 1, java_script_enabled=script, accept_downloads=True,
+        )  # fmt: skip
+        context.set_default_timeout(10_000)
+        reader = Reader(product, context, context.new_page(), refusals)
+        readers.append(reader)
+        reader.watch()
+        if role:
+            reader.sign_in(role)
+        return reader
+
+    yield made
+    for reader in readers:
+        reader.context.close()
+    assert [wrong for reader in readers for wrong in reader.wrong] == []
+    assert [url for reader in readers for url in reader.elsewhere()] == []
+
+
+@pytest.fixture(scope="session")
+def screenshot() -> Callable[..., Path]:
+    """Keep a picture of a page: `screenshot(page, "report")`."""
+    folder = default_directory() / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def taken(page: Page, name: str, *, whole: bool = True) -> Path:
+        path = folder / f"{name}.png"
+        page.screenshot(path=path, full_page=whole)
+        return path
+
+    return taken
+
+
+@pytest.fixture
+def axe(request: pytest.FixtureRequest) -> Callable[[Page], None]:
+    """See that axe-core finds nothing serious on a page: `axe(page)`."""
+
+    def looked(page: Page) -> None:
+        found = Axe().run(page).response["violations"]
+        request.config.stash[_LOOKED_AT].append(urlsplit(page.url).path)
+        for one in found:
+            request.config.stash[_FOUND][one["impact"], one["id"]] += len(one["nodes"])
+        serious = [
+            f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:200]} {node.get('failureSummary', '')}"
+            for one in found
+            if one["impact"] in _SERIOUS
+            for node in one["nodes"]
+        ]
+        assert serious == []
+
+    return looked
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FOUND], config.stash[_LOOKED_AT] = Counter(), []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.stash[_LOOKED_AT]:
+        return
+    found = config.stash[_FOUND]
+    terminalreporter.section("accessibility")
+    told = ", ".join(f"{rule} ({impact}, {count} places)" for (impact, rule), count in sorted(found.items()))
+    terminalreporter.write_line(f"axe-core: {len(config.stash[_LOOKED_AT])} pages; {told or 'nothing found'}")
