@@ -15,6 +15,7 @@ from sql.named import load
 
 _QUERIES = load("access")
 _SCOPED_PATH = "scoped,public"
+_SERVED_PATH = "within,public"
 _ALL_PROJECTS = "*"
 
 
@@ -101,6 +102,8 @@ def acting(
 ) -> Iterator[psycopg.Connection]:
     """Take a role and a set of projects for the length of the block, on a connection that comes from a pool.
 
+    For the service, whose statements are ours: names mean the views of `within` (scope.sql).
+
     One round trip at the start and one at the end; both cover role, projects, search path and whether anything may be
     written. What the block leaves open is rolled back. A connection that cannot be given back as it was is closed, so
     that the pool makes a new one.
@@ -122,8 +125,8 @@ def acting(
     connection.execute(
         _QUERIES["act"],
         {
-            "role": role.value or "none",
-            "search_path": _SCOPED_PATH if role.scoped else "public",
+            "role": f"{role.value}_served" if role.scoped else role.value or "none",
+            "search_path": _SERVED_PATH if role.scoped else "public",
             "projects": _ALL_PROJECTS if projects is None else json.dumps(sorted(projects)),
             "read_only": "on" if read_only else "off",
         },

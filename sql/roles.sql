@@ -6,7 +6,8 @@ declare
     may_become text := case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end;
 begin
     foreach name in array array['jcm_mrv_collector', 'jcm_mrv_mrv', 'jcm_mrv_reader', 'jcm_mrv_verifier',
-                                'jcm_mrv_participant', 'jcm_mrv_operator', 'jcm_mrv_service'] loop
+                                'jcm_mrv_participant', 'jcm_mrv_operator', 'jcm_mrv_service', 'jcm_mrv_verifier_served',
+                                'jcm_mrv_participant_served', 'jcm_mrv_operator_served'] loop
         if not exists (select from pg_roles where rolname = name) then
             begin
                 execute format('create role %I nologin noinherit', name);
@@ -19,7 +20,8 @@ begin
         end if;
     end loop;
     -- The service takes the role of whoever asks, for the length of a request, and inherits none of their rights.
-    foreach name in array array['jcm_mrv_reader', 'jcm_mrv_verifier', 'jcm_mrv_participant', 'jcm_mrv_operator'] loop
+    foreach name in array array['jcm_mrv_reader', 'jcm_mrv_verifier_served', 'jcm_mrv_participant_served',
+                                'jcm_mrv_operator_served'] loop
         if not pg_has_role('jcm_mrv_service', name, may_become) then
             begin
                 execute format('grant %I to jcm_mrv_service', name);
@@ -68,7 +70,7 @@ revoke all on account, account_grant, api_token, web_session, login_project from
 
 -- Who verifies, who is verified, and who operates: each reads the projects of its session (scope.sql), nothing of
 -- `public`, and takes only its own steps (0008_verification.sql). Their audit events are written by the database; keys
--- of verifiers are registered by the owner alone.
+-- of verifiers are registered by the owner alone. The roles that end in _served are for the service only, and the same.
 revoke execute on all functions in schema scoped from public;
 grant usage on schema scoped to jcm_mrv_verifier, jcm_mrv_participant, jcm_mrv_operator;
 grant execute on all functions in schema scoped to jcm_mrv_verifier, jcm_mrv_participant, jcm_mrv_operator;
@@ -77,6 +79,20 @@ grant insert on scoped.finding, scoped.finding_closing, scoped.attestation to jc
 grant insert on scoped.submission, scoped.finding_response, scoped.notification to jcm_mrv_participant;
 grant update (acknowledged_by, acknowledged_at, acknowledged_note, muted_by, muted_at, muted_until) on scoped.alert
     to jcm_mrv_operator;
+
+-- The triggers of the steps look at `scoped`, whoever takes one.
+grant usage on schema public, scoped, within
+    to jcm_mrv_verifier_served, jcm_mrv_participant_served, jcm_mrv_operator_served;
+grant execute on all functions in schema scoped
+    to jcm_mrv_verifier_served, jcm_mrv_participant_served, jcm_mrv_operator_served;
+grant select on all tables in schema scoped
+    to jcm_mrv_verifier_served, jcm_mrv_participant_served, jcm_mrv_operator_served;
+grant select on all tables in schema within
+    to jcm_mrv_verifier_served, jcm_mrv_participant_served, jcm_mrv_operator_served;
+grant insert on within.finding, within.finding_closing, within.attestation to jcm_mrv_verifier_served;
+grant insert on within.submission, within.finding_response, within.notification to jcm_mrv_participant_served;
+grant update (acknowledged_by, acknowledged_at, acknowledged_note, muted_by, muted_at, muted_until) on within.alert
+    to jcm_mrv_operator_served;
 
 -- The service knows who asks, and puts on record what was asked for. It deletes sessions that ended long ago, and takes
 -- back a right by writing when, never by taking out the row.

@@ -95,7 +95,8 @@ def views(url: str) -> list[str]:
 def test_every_table_is_scoped_or_said_not_to_be(shared_database: str) -> None:
     with psycopg.connect(shared_database) as connection:
         known = {name for (name,) in connection.execute(RELATIONS, ["public"])}
-    assert set(views(shared_database)) == known - set(OF_THE_HOUSE), "list a new table in sql/scope.sql, or above"
+        served = {name for (name,) in connection.execute(RELATIONS, ["within"])}
+    assert set(views(shared_database)) == served == known - set(OF_THE_HOUSE), "list it in sql/scope.sql, or above"
 
 
 def test_each_view_shows_the_rows_of_its_projects_only(world: World) -> None:
@@ -116,6 +117,8 @@ def test_each_view_shows_the_rows_of_its_projects_only(world: World) -> None:
         assert seen(world, Role.VERIFIER, frozenset({"no such project"}), view) == set(), view
         with world.login(ONE) as login:
             assert rows(login, f"scoped.{view}") == one, view
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                login.execute(f"select from within.{view}")
         with world.login("NONE") as login:
             assert rows(login, f"scoped.{view}") == set(), view
 
@@ -193,7 +196,9 @@ def test_a_login_of_its_own_can_narrow_what_it_sees(world: World) -> None:
             owner.execute("delete from login_project where project_id = %s", [OTHER])
 
 
-@pytest.mark.parametrize("role", ["jcm_mrv_reader", "jcm_mrv_mrv", "jcm_mrv_participant", "jcm_mrv_service"])
+@pytest.mark.parametrize(
+    "role", ["jcm_mrv_reader", "jcm_mrv_mrv", "jcm_mrv_participant", "jcm_mrv_service", "jcm_mrv_verifier_served"]
+)
 def test_a_login_of_its_own_takes_no_other_role(world: World, role: str) -> None:
     with world.login(ONE) as login, pytest.raises(psycopg.errors.InsufficientPrivilege):
         login.execute(f"set role {role}")
@@ -302,12 +307,12 @@ def test_the_service_sees_what_it_is_told_to_and_without_that_nothing(world: Wor
                 assert found == ([(ONE,), (OTHER,)] if role is Role.READER else [(ONE,)])
         with acting(login, Role.VERIFIER, None, read_only=True):
             assert len(rows(login, "project")) == 2
-        login.execute("set role jcm_mrv_verifier")
-        assert rows(login, "scoped.project") == set()
+        login.execute("set role jcm_mrv_verifier_served")
+        assert rows(login, "within.project") == rows(login, "scoped.project") == set()
         login.execute("reset role")
         for relation in ("public.message", "scoped.message", "public.reading"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 login.execute(f"select * from {relation}")
-        for role in ("jcm_mrv_mrv", "jcm_mrv_collector"):
+        for role in ("jcm_mrv_mrv", "jcm_mrv_collector", "jcm_mrv_verifier"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 login.execute(f"set role {role}")

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from sql.connection import Role, connect
+from sql.connection import Role, acting, connect
 
 EVIDENCE = ("message", "reading", "reading_conflict")
 
@@ -117,6 +117,19 @@ def test_who_sees_projects_reads_every_scoped_view_and_writes_its_own_steps(shar
     assert {name for name, insert, _, _ in rows if insert} == STEPS_OF.get(role, set())
     assert [name for name, _, change, _ in rows if change] == (["alert"] if role is Role.OPERATOR else [])
     assert [name for name, _, _, read in rows if not read] == []
+
+
+@pytest.mark.parametrize("role", SCOPED)
+def test_what_the_service_becomes_has_the_same_rights_on_the_same_views(shared_database: str, role: Role) -> None:
+    with connect(shared_database, role) as connection:
+        same = sorted(connection.execute(PRIVILEGES, ["scoped"]).fetchall())
+    with (
+        psycopg.connect(shared_database, autocommit=True) as connection,
+        acting(connection, role, None, read_only=False),
+    ):
+        assert sorted(connection.execute(PRIVILEGES, ["within"]).fetchall()) == same
+        assert not [name for name, *may in connection.execute(PRIVILEGES, ["public"]) if any(may)]
+        assert not [name for name, insert, change, _ in connection.execute(PRIVILEGES, ["scoped"]) if insert or change]
 
 
 ACCESS = {"account", "account_grant", "api_token", "web_session", "login_project"}
