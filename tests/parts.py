@@ -17,6 +17,7 @@ _ALONE = ("tests/integration", "tests/fault")
 PARTS = {Path(folder).name: [folder] for folder in _ALONE} | {
     "others": ["tests", *(f"--ignore={folder}" for folder in _ALONE)]
 }
+_SUMMARY = re.compile(r"=+ .+ in [\d.]+s( \([\d:]+\))? =+")
 _NO_TESTS = 5
 _INTERRUPTED = 2
 _KINDS = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning", "error")
@@ -47,8 +48,9 @@ class Part:
         return 0 if status == _NO_TESTS else status
 
     def counts(self) -> Counter[str]:
-        """The numbers of the last line."""
-        return counted(self.said[-1] if self.said else "")
+        """The numbers of its own last line; what an ending interpreter says may come after it."""
+        ends = [line for line in self.said if _SUMMARY.fullmatch(line.strip())]
+        return counted(ends[-1] if ends else "")
 
     def _read(self) -> None:
         assert self.process.stdout is not None
