@@ -8,12 +8,17 @@ import socket
 import ssl
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import structlog
 
 from devices.errors import BrokerTlsError, CertificateExpiredError
 
+log = structlog.get_logger()
+
 _PROBE_S = 3.0
+_SOON = timedelta(days=30)
 _ROTATE = "`jcm-mrv device provision SITE --rotate` issues another"
 # OpenSSL's verify codes (x509_vfy.h) for a broker's certificate that we do not take.
 _OTHER_NAME = frozenset({62, 64})
@@ -51,6 +56,7 @@ class ClientTls:
         self._files = files
         self._stamps = _stamps(files)
         self.context = make_context(files)
+        self._warn()
 
     def renew(self) -> bool:
         """Take up files that were replaced, for the connections from now on; say whether there were any.
@@ -69,7 +75,15 @@ class ClientTls:
             self.context.load_verify_locations(self._files.authorities)
         _show(self.context, self._files)
         self._stamps = stamps
+        self._warn()
         return True
+
+    def _warn(self) -> None:
+        if self._files.certificate is None:
+            return
+        left = validity(self._files.certificate)[1] - datetime.now(UTC)
+        if left < _SOON:
+            log.warning("client_certificate_ends", certificate=str(self._files.certificate), days=left.days)
 
 
 def make_context(files: TlsFiles) -> ssl.SSLContext:

@@ -10,9 +10,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from deploy.certificates_due import certificates_due
+from deploy.errors import AuthorityError
 from deploy.servers import endpoints
-from deploy.settings import load_settings
+from deploy.settings import Settings, load_settings
 from devices.decoding.catalogue import load as load_families
+from devices.errors import BrokerTlsError
 from ingest.health import Count, DeviceHealth, Health, SiteHealth, health
 from sql.connection import Role, connect, reported
 from sql.migrator import check
@@ -23,13 +26,24 @@ from sql.migrator import check
 @click.option("--recount", is_flag=True, help="Also count all rows and hold the account against them; may take long.")
 def status(*, as_json: bool, recount: bool) -> None:
     """Show how ingestion stands, per site and device; exit 1 when the account does not hold."""
-    found = read(endpoints().database_url, recount=recount)
+    servers = endpoints()
+    found = read(servers.database_url, recount=recount)
+    due = _due(servers.settings, found.at)
     if as_json:
-        click.echo(json.dumps(as_document(found), indent=2))
+        click.echo(json.dumps(as_document(found) | {"certificates_due": due}, indent=2))
     else:
         Console().print(as_table(found))
+        for line in due:
+            click.echo(f"jcm-mrv: {line}", err=True)
     if not found.balanced:
         raise SystemExit(1)
+
+
+def _due(settings: Settings, at: datetime) -> list[str]:
+    try:
+        return [one.text(at) for one in certificates_due(settings, at)]
+    except (AuthorityError, BrokerTlsError) as error:
+        return [str(error)]
 
 
 def read(database_url: str, *, recount: bool = False) -> Health:

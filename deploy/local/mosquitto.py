@@ -31,9 +31,9 @@ topic write spBv1.0/+/NCMD/#
 topic write spBv1.0/STATE/#
 topic write jcm/v1/+/via/spBv1.0/+/NCMD/#
 
-# Recordings are replayed as any site.
+# Recordings are replayed as any site, and simulated devices speak on the topics of real ones.
 user {PUBLISHER}
-topic write jcm/v1/#
+topic write #
 
 # A site writes below its own name, whatever its payload claims, and hears what its own Sparkplug nodes are asked.
 pattern write jcm/v1/%u/#

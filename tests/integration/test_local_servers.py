@@ -353,5 +353,7 @@ def test_a_shell_gets_a_login_that_reads_and_one_that_writes(servers: LocalServe
     address = mqtt_url.parse(environment["JCM_MRV_MQTT_PUBLISH_URL"])
     with Publisher(address) as publisher:
         publisher.publish("jcm/v1/any-site/any-device/readings", b"{}")
+        # What `simulate --direct` does.
+        publisher.publish("shellies/any-device/emeter/0/power", b"1")
     with pytest.raises(PublishError), Publisher(mqtt_url.parse(environment["JCM_MRV_MQTT_URL"])) as publisher:
         publisher.publish("jcm/v1/any-site/any-device/readings", b"{}")

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from deploy.certificates import Authority, Pem, issue_client, make_authority
 from devices.errors import BrokerTlsError, CertificateExpiredError
@@ -153,6 +154,15 @@ def test_a_renewed_pair_is_taken_up_and_half_of_one_is_not(authority: Authority,
     files.key.write_bytes(renewed.key)
     assert client.renew()
     assert not client.renew()
+
+
+def test_what_ends_soon_is_logged_once_it_is_used(authority: Authority, tmp_path: Path) -> None:
+    with capture_logs() as said:
+        ClientTls(laid(tmp_path, issue_client(authority, "s", NOW, days=90), "long"))
+        soon = laid(tmp_path, issue_client(authority, "s", NOW, days=20), "soon")
+        ClientTls(soon).renew()
+    told = [(one["event"], one["days"], one["log_level"]) for one in said]
+    assert told == [("client_certificate_ends", 19, "warning")]
 
 
 @settings(max_examples=40, deadline=None)
