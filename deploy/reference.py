@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -13,10 +13,11 @@ import ingest
 import mrv
 import sql
 from deploy.cli import ROOM_ERRORS, cli
+from deploy.fleet_metrics import FLEET_FAMILIES
 from deploy.settings import PREFIX, Settings, secret_settings
 from devices.points import POINTS
 from devices.topics import FILTER
-from ingest.metrics import FAMILIES
+from ingest.metrics import FAMILIES, Family
 from mrv.errors import WrongUseError
 
 _HEAD = """\
@@ -104,9 +105,17 @@ def _metrics() -> Iterator[str]:
     yield "## Metrics\n"
     yield "A collector shows them under `/metrics` where `JCM_MRV_HEALTH_PORT` is set, beside the usual `process_*`."
     yield "Each collector counts for itself, from 0 at its start; what holds over restarts is `jcm-mrv status`.\n"
+    yield from _families(FAMILIES.values())
+    yield "## Metrics of the fleet\n"
+    yield "`jcm-mrv serve` shows them under `/metrics`; they are read from the database, at most every 15 seconds. The rules"
+    yield "on them are told in [alerts](alerts.md).\n"
+    yield from _families(FLEET_FAMILIES.values())
+
+
+def _families(families: Iterable[Family]) -> Iterator[str]:
     yield "| metric | kind | labels | what it is |"
     yield "| --- | --- | --- | --- |"
-    for family in FAMILIES.values():
+    for family in families:
         labels = ", ".join(f"`{label}`" for label in family.labels)
         yield f"| `{family.name}` | {family.kind} | {labels} | {family.help} |"
     yield ""
