@@ -107,8 +107,8 @@ def _metrics() -> Iterator[str]:
     yield "Each collector counts for itself, from 0 at its start; what holds over restarts is `jcm-mrv status`.\n"
     yield from _families(FAMILIES.values())
     yield "## Metrics of the fleet\n"
-    yield "`jcm-mrv serve` shows them under `/metrics`; they are read from the database, at most every 15 seconds. The rules"
-    yield "on them are told in [alerts](alerts.md).\n"
+    yield "`jcm-mrv serve` shows them under `/metrics`; they are read from the database, at most every 15 seconds."
+    yield "The rules on them are told in [alerts](alerts.md).\n"
     yield from _families(FLEET_FAMILIES.values())
 
 
