@@ -1,4 +1,4 @@
-"""Prometheus' own `promtool`: the machine's, or Debian's package unpacked beside the local servers, installed nowhere."""
+"""Prometheus' own `promtool`: the machine's, or Debian's package unpacked into `.local`, installed nowhere."""
 
 import fcntl
 import shutil

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -64,8 +63,8 @@ class World:
     def heard(self, site: str = SITE, at: datetime | None = None, device: str = "inv-1") -> None:
         at = at or datetime.now(UTC)
         self.owner.execute(
-            "insert into ingest_account (site_id, collector, first_received_at, last_received_at) values (%s, 'c', %s, %s)"
-            " on conflict (site_id, collector) do update set last_received_at = excluded.last_received_at",
+            "insert into ingest_account (site_id, collector, first_received_at, last_received_at)"
+            " values (%s, 'c', %s, %s) on conflict (site_id, collector) do update set last_received_at = excluded.last_received_at",
             [site, at, at],
         )
         self.reading(site, device, at)
@@ -97,15 +96,13 @@ def test_from_silence_to_recovery(world, hook, tmp_path):
     world.site(silent_for=timedelta(hours=1))
     with mail(tmp_path, tls="starttls", login=("ops", "pass phrase")) as box:
         text = (
-            "group_wait_s = 0\n[rules.site_silent]\nfor_s = 1\nkeep_s = 0\n"
+            "group_wait_s = 0\n" + QUIET + "[rules.site_silent]\nfor_s = 1\nkeep_s = 0\n"
             + told(hook, f'secret_file = "{tmp_path}/secret"\n')
             + f'[email.duty]\nhost = "127.0.0.1"\nport = {box.port}\nuser = "ops"\nsender = "mrv@example.org"\n'
-            f'password_file = "{tmp_path}/password"\nto = ["a@example.org", "b@example.org"]\nca_file = "{tmp_path}/ca.pem"\n'
-        )
-        text = text.replace("group_wait_s = 0\n", "")
-        service = Alerting(
-            lambda: connect(world.url, Role.MRV), parse("group_wait_s = 0\n" + QUIET + text, Path("alerts.toml"))
-        )
+            + f'password_file = "{tmp_path}/password"\nto = ["a@example.org", "b@example.org"]\n'
+            + f'ca_file = "{tmp_path}/ca.pem"\n'
+        )  # fmt: skip
+        service = Alerting(lambda: connect(world.url, Role.MRV), parse(text, Path("alerts.toml")))
         assert service.evaluate()
         [alert] = opened(world.url)
         assert (alert.rule, alert.subject, alert.project, alert.site, alert.state) == (
@@ -206,8 +203,10 @@ def test_what_fires_together_is_told_together_and_its_recovery_once(world, hook)
     world.heard("s3")
     service.evaluate()
     assert [one.rule for one in opened(world.url)] == ["collector_away"]  # it is kept for keep_s
-    world.owner.execute("update alert set last_seen = last_seen - interval '1 hour', first_seen = first_seen - interval '1 hour'"
-                        " where resolved_at is null")  # fmt: skip
+    world.owner.execute(
+        "update alert set last_seen = last_seen - interval '1 hour', first_seen = first_seen - interval '1 hour'"
+        " where resolved_at is null"
+    )
     service.evaluate()
     service.deliver()
     assert [(one["status"], len(one["alerts"])) for one in hook.bodies] == [("firing", 4), ("resolved", 4)]
@@ -216,7 +215,9 @@ def test_what_fires_together_is_told_together_and_its_recovery_once(world, hook)
 def test_those_that_recovered_do_not_wait_for_the_rest_for_ever(world, hook):
     world.site("s1", silent_for=timedelta(hours=1))
     world.site("s2", silent_for=timedelta(hours=1))
-    service = grouped(world.url, hook, "[rules.collector_away]\noff = true\n", "group_wait_s = 0\nrecovery_wait_s = 0\n")
+    service = grouped(
+        world.url, hook, "[rules.collector_away]\noff = true\n", "group_wait_s = 0\nrecovery_wait_s = 0\n"
+    )
     for site in ("s1", "s2"):
         service.evaluate()
         service.deliver()
@@ -257,7 +258,11 @@ def due_now(world: World) -> None:
 
 def test_a_target_that_is_nowhere_is_given_up(world, hook):
     world.site(silent_for=timedelta(hours=1))
-    text = "group_wait_s = 0\ngive_up_after_s = 60\n" + QUIET + '[webhook.gone]\nurl = "http://127.0.0.1:1/x?token=geheim"\n'
+    text = (
+        "group_wait_s = 0\ngive_up_after_s = 60\n"
+        + QUIET
+        + '[webhook.gone]\nurl = "http://127.0.0.1:1/x?token=geheim"\n'
+    )
     service = Alerting(lambda: connect(world.url, Role.MRV), parse(text, Path("alerts.toml")))
     service.evaluate()
     assert service.deliver() == 0
@@ -366,7 +371,6 @@ def test_each_target_hears_what_it_asked_for(world, hook):
         for site in ("s1", "s2"):
             world.heard(site)
         service.evaluate()
-        world.owner.execute("update alert set last_seen = last_seen + interval '0 s'")
         service.deliver()
         assert third.raw == []
 
@@ -419,7 +423,6 @@ def test_the_database_that_is_away_ends_no_thread(hook, world):
     threads.start()
     wait_until(lambda: hook.raw, what="a notice")
     threads.stop()
-    assert os.getpid()
 
 
 @pytest.mark.parametrize("security", ["tls", "starttls"])
@@ -430,7 +433,13 @@ def test_a_mail_server_of_another_authority_is_refused(security, world, tmp_path
     from deploy.commands.alert import _test_content
 
     with mail(tmp_path, tls=security) as box:
-        given = {"host": "127.0.0.1", "port": box.port, "security": security, "sender": "a@b.example", "to": ["c@d.example"]}
+        given = {
+            "host": "127.0.0.1",
+            "port": box.port,
+            "security": security,
+            "sender": "a@b.example",
+            "to": ["c@d.example"],
+        }
         content = _test_content(None)
         with pytest.raises(NoticeError, match="TLS is refused"):
             mailing.send(Email(**given), "email.x", "k", content)

@@ -28,14 +28,19 @@ def config(text: str = "") -> AlertsFile:
 
 
 def fires(facts: Facts, text: str = "", now: datetime | None = None) -> dict[str, str]:
-    return {f"{rule} {subject}": one.said for (rule, subject), one in judge(facts, config(text), now or facts.at).firing.items()}
+    return {
+        f"{rule} {subject}": one.said
+        for (rule, subject), one in judge(facts, config(text), now or facts.at).firing.items()
+    }
 
 
 def undecided(facts: Facts, text: str = "") -> set[str]:
     return {f"{rule} {subject}" for rule, subject in judge(facts, config(text), facts.at).undecided}
 
 
-def silent(*, site: timedelta = MINUTE, device: timedelta = MINUTE, at: datetime = NOON, habit=None, **changes) -> Facts:
+def silent(
+    *, site: timedelta = MINUTE, device: timedelta = MINUTE, at: datetime = NOON, habit=None, **changes
+) -> Facts:
     one = replace(SITE, last_received=at - site, **changes)
     two = replace(DEVICE, last_ts=at - device, last_received=at - device, habit=habit)
     return replace(WELL, at=at, sites=(one,), devices=(two,), last_look=at)
