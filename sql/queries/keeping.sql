@@ -98,21 +98,25 @@ select current_user, current_database()
 
 -- name: give
 -- A restored object is the superuser's who restored it. Chunks follow their hypertable, a column's sequence its table.
+with ours as (
+    select oid, nspname from pg_namespace n
+    where nspname !~ '^pg_' and nspname <> 'information_schema'
+        and not exists (select from pg_depend d where d.objid = n.oid and d.deptype = 'e')
+)
 select format('alter %%s %%s owner to %%I', kind, name, %(owner)s::text)
 from (
     select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence' else 'table' end
         as kind, c.oid::regclass::text as name, c.relkind::text as sorting
     from pg_class c
-    where c.relnamespace in (select oid from pg_namespace where nspname in ('public', 'scoped'))
-        and c.relkind in ('r', 'p', 'v', 'm', 'S')
+    where c.relnamespace in (select oid from ours) and c.relkind in ('r', 'p', 'v', 'm', 'S')
         and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('e', 'a', 'i'))
     union all
     select case p.prokind when 'p' then 'procedure' else 'function' end, p.oid::regprocedure::text, 'f'
     from pg_proc p
-    where p.pronamespace in (select oid from pg_namespace where nspname in ('public', 'scoped'))
+    where p.pronamespace in (select oid from ours)
         and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
     union all
-    select 'schema', quote_ident(nspname), 's' from pg_namespace where nspname = 'scoped'
+    select 'schema', quote_ident(nspname), 's' from ours where nspname <> 'public'
 ) as object
 order by sorting, name
 
