@@ -13,7 +13,3 @@ class NotThereError(TracingError):
 
 class NotKeptError(TracingError):
     """The revision was frozen before its days were kept."""
-
-
-class DifferentError(TracingError):
-    """What is stored now does not come to what was frozen."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -23,6 +23,7 @@ from mrv.tracing.frozen import QUERIES
 
 # Every message since a Sparkplug node's birth is decoded for the one that is shown: 0.1 ms each.
 _MOST_SINCE_BIRTH = 2000
+_NEAR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +211,23 @@ def payload(
     *fields, kept = row
     message = Message(*fields)
     decoded, texts, problem = _decoded(connection, message, families)
-    parts = [(site, _part(entry)) for site, *entry in connection.execute(QUERIES["parts_of_message"], given)]
-    stored = [StoredReading(*entry) for entry in connection.execute(QUERIES["readings_of_message"], given)]
+    near = {**given, "start": received_at - _NEAR, "end": received_at + _NEAR}
+    anywhen = {**given, "start": "-infinity", "end": "infinity"}
+    rows = connection.execute(QUERIES["readings_of_message"], near).fetchall()
+    if len(rows) < message.readings:
+        rows = connection.execute(QUERIES["readings_of_message"], anywhen).fetchall()
+    stored = [StoredReading(*entry) for entry in rows]
+    found = connection.execute(QUERIES["parts_of_message"], near).fetchall()
+    if not found and (texts or problem):
+        found = connection.execute(QUERIES["parts_of_message"], anywhen).fetchall()
+    parts = [(site, _part(entry)) for site, *entry in found]
     joined = {(site, one.device, one.ts) for site, one in parts if one.note is None}
     known = {(one.site, one.device, one.ts) for one in stored}
     for site, device, ts in sorted(joined - known):
         # A joined reading is stored later than the message, which need not be the one that brought its register.
-        found = connection.execute(QUERIES["joined_reading"], {"site": site, "device": device, "ts": ts}).fetchone()
-        if found is not None:
-            stored.append(StoredReading(*found))
+        one = connection.execute(QUERIES["joined_reading"], {"site": site, "device": device, "ts": ts}).fetchone()
+        if one is not None:
+            stored.append(StoredReading(*one))
     return PayloadTrace(
         message=MessageKey(received_at, message_id),
         site=message.site or None,

@@ -140,12 +140,17 @@ from message where received_at = %(received_at)s and message_id = %(message_id)s
 -- name: parts_of_message
 select d.site_id, d.id, p.ts, p.field, p.received_at, p.message_id, p.note
 from reading_part p join device d using (device_id)
-where p.received_at = %(received_at)s and p.message_id = %(message_id)s order by d.site_id, d.id, p.ts, p.field
+where p.received_at = %(received_at)s and p.message_id = %(message_id)s
+    and p.ts >= %(start)s::timestamptz and p.ts <= %(end)s::timestamptz
+order by d.site_id, d.id, p.ts, p.field
 
 -- name: readings_of_message
+-- Over all chunks of a year it takes 50 ms; the few around the receipt, which mostly have all, take 2.
 select d.site_id, d.id, r.ts, r.element, r.energy_exported_wh, r.energy_imported_wh, r.power_w, r.received_at
 from reading r join device d using (device_id)
-where r.received_at = %(received_at)s and r.message_id = %(message_id)s order by r.element, d.id, r.ts
+where r.received_at = %(received_at)s and r.message_id = %(message_id)s
+    and r.ts >= %(start)s::timestamptz and r.ts <= %(end)s::timestamptz
+order by r.element, d.id, r.ts
 
 -- name: joined_reading
 select d.site_id, d.id, r.ts, r.element, r.energy_exported_wh, r.energy_imported_wh, r.power_w, r.received_at
