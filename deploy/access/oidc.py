@@ -225,9 +225,7 @@ class Provider:
         issuer = self._options.issuer
         found = _json("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if found.get("issuer") != issuer:
-            raise ProviderError(
-                f"the provider calls itself {found.get('issuer')!r}, not {issuer!r}; correct the setting"
-            )
+            raise ProviderError(f"the provider calls itself {found.get('issuer')}, not {issuer}; correct the setting")
         with self._lock:
             self._metadata = (time.monotonic(), found)
         return found
