@@ -6,6 +6,9 @@ import shutil
 import signal
 import ssl
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -35,6 +38,7 @@ from devices.mqtt_url import BrokerAddress
 from devices.publisher import Publisher
 from devices.tls import TlsFiles, refusal
 from ingest.errors import BrokerRefusedError
+from tests.forked import run_command
 from tests.harness import (
     CollectorProcess,
     assert_balanced,
@@ -376,6 +380,86 @@ def test_a_rotation_under_load_loses_nothing(hall: Hall, database: str, spool: S
     assert_balanced(database)
 
 
+def test_a_publisher_whose_certificate_is_revoked_meanwhile_ends_and_says_so(hall: Hall) -> None:
+    files, serial = hall.issue(SITE)
+
+    def publish() -> None:
+        with Publisher(hall.address(files)) as publisher:
+            publisher.publish(f"jcm/v1/{SITE}/inverter-1/readings", b"{}")
+            assert publisher.wait_for_all(5)
+            hall.authority.revoke([serial])
+            hall.take_list()
+            hall.broker.stop()
+            hall.broker.start()
+            publisher.publish(f"jcm/v1/{SITE}/inverter-1/readings", b"{}")
+
+    with pytest.raises(PublishError, match="it was revoked"):
+        publish()
+
+
+def test_a_gateway_without_a_good_certificate_polls_on_and_takes_the_next(
+    hall: Hall, own: TlsFiles, tmp_path: Path
+) -> None:
+    """Files are named in gateway.toml; one that is not there is a mistake, one that has expired is told and borne."""
+    past = Authority(hall.signer().key, _older(hall.signer()))
+    files = hall.lay(issue_client(past, SITE, NOW - timedelta(days=20), days=10))
+    assert files.certificate is not None
+    assert files.key is not None
+    text = (
+        f'[gateway]\nid = "gw"\nsite = "{SITE}"\nspool = "{tmp_path}/spool"\nspool_limit_mb = 10\n'
+        f'when_full = "drop-oldest"\nhealth_interval_s = 0.2\nbroker = "mqtts://localhost:{hall.port}"\n'
+        f'ca_file = "{files.authorities}"\ncert_file = "{files.certificate}"\nkey_file = "{files.key}"\n'
+        f'[[device]]\nid = "inverter-1"\nkind = "sunspec"\nhost = "127.0.0.1"\nport = 1\n'
+    )
+    (tmp_path / "gateway.toml").write_text(text)
+    (tmp_path / "wrong.toml").write_text(text.replace("client.key", "clerk.key"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JCM_MRV_")}
+    wrong = run_command("gateway", "wrong.toml", environment=environment, cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "clerk.key cannot be read: no such file" in wrong.stderr
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.cli", "gateway", str(tmp_path / "gateway.toml")], stdout=out, stderr=out,
+            env=environment | {"JCM_MRV_LOG_FORMAT": "json"},
+        )  # fmt: skip
+    try:
+        wait_until(lambda: "gateway_certificate_unusable" in log.read_text(), what="the reason")
+        assert "gateway_broker_connected" not in log.read_text()
+        shutil.copy(own.certificate or "", files.certificate)
+        shutil.copy(own.key or "", files.key)
+        wait_until(lambda: "gateway_broker_connected" in log.read_text(), what="the connection")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_a_broker_that_could_not_read_the_list_is_not_told_to(hall: Hall, tmp_path: Path) -> None:
+    """Any process of that name, of a user who may not enter the folder; SIGHUP would end it."""
+    del hall
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", tmp_path / "mosquitto")
+    tmp_path.chmod(0o755)
+    closed, opened = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
+    opened.chmod(0o755)
+    shutil.copy(tmp_path / "mosquitto", opened)
+    process = subprocess.Popen([str(opened / "mosquitto"), "60"], user=65534, group=65534, extra_groups=[])
+    try:
+        (tmp_path / "pid").write_text(f"{process.pid}\n")
+        for folder in (closed, opened):
+            (folder / "crl.pem").write_text("a list")
+        with pytest.raises(BrokerReloadError, match="the broker's user cannot read"):
+            broker_reload.reload_broker(tmp_path / "pid", closed / "crl.pem")
+        assert process.poll() is None
+        assert broker_reload.reload_broker(tmp_path / "pid", opened / "crl.pem") == process.pid
+        assert process.wait(5) == -signal.SIGHUP
+    finally:
+        process.kill()
+        shutil.rmtree(closed)
+        shutil.rmtree(opened)
+
+
 def test_a_pid_file_that_is_not_the_brokers_gets_no_signal(hall: Hall, tmp_path: Path) -> None:
     file = tmp_path / "pid"
     for content, said in ((str(os.getpid()), "not mosquitto"), ("4194304", "no broker runs"), ("x", "no broker runs")):
@@ -415,3 +499,28 @@ def test_no_secret_is_logged_or_in_a_command_line(hall: Hall, own: TlsFiles, sha
     finally:
         process.close()
     assert [word for word in words if word in said] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (("status",), {"JCM_MRV_DATABASE_URL": "postgresql://nobody:{word}@{database}"}),
+        (("collect",), {"JCM_MRV_MQTT_URL": "mqtt://collector:{word}@127.0.0.1:{plain}"}),
+        (("collect",), {"JCM_MRV_MQTT_URL": "mqtts://collector:{word}@localhost:{port}"}),
+        (("simulate", "--days", "1"), {"JCM_MRV_MQTT_PUBLISH_URL": "mqtt://publisher:{word}@127.0.0.1:{plain}"}),
+        (("device", "probe", "a/#"), {"JCM_MRV_MQTT_URL": "mqtt://collector:{word}@127.0.0.1:{plain}"}),
+    ],
+)
+def test_a_refused_login_is_told_without_its_password(
+    hall: Hall, shared_database: str, tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str]
+) -> None:
+    word = "Wr0ng-and-secret"
+    place = {"word": word, "plain": hall.plain_port, "port": hall.port}
+    place["database"] = shared_database.partition("@")[2]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JCM_MRV_")}
+    environment |= {"JCM_MRV_DATABASE_URL": shared_database, "JCM_MRV_MQTT_URL": "mqtt://127.0.0.1:1"}
+    environment |= {name: value.format(**place) for name, value in settings.items()}
+    done = run_command(*arguments, environment=environment, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("jcm-mrv: ")
+    assert word not in done.stdout + done.stderr
