@@ -38,6 +38,12 @@ _BYTES = "application/octet-stream"
 # Microseconds from 1970 that a datetime can hold.
 _LAST_US = 253_402_300_799_999_999
 _LAST_ID = 2**63 - 1
+# Python's own library and nothing of ours; docs/evidence.md says how a leaf is made of a message.
+_PATH_COMMAND = (
+    "python3 -c 'import json,hashlib,functools as f;p=json.load(open(\"{name}\"));x=bytes.fromhex;"
+    'print(f.reduce(lambda n,s:hashlib.sha256(b"\\1"+(x(s["hash"])+n if s["side"]=="left" else n+x(s["hash"])))'
+    '.digest(),p["path"],x(p["leaf"])).hex()==p["root"]==json.loads(p["seal"]["statement"])["root"])\''
+)
 _MESSAGE = f"{REVISION}/message/{{received_us:int}}/{{message_id:int}}"
 
 
@@ -77,6 +83,7 @@ def _page(
             "shown": shown(payload.payload),
             "local": None if zone is None else (lambda at: at.astimezone(zone)),
             "here_base": f"{asked.path}/message/{microseconds(received_at)}/{message_id}",
+            "path_command": _PATH_COMMAND.format(name=f"message-{message_id}-proof.json"),
             "decoded_here": _decoded(payload.decoded, found),
         },
     )

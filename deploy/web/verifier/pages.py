@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from deploy.access.principal import Permission
-from deploy.web.answers import ConditionalRoute
+from deploy.web import cursors
+from deploy.web.answers import After, ConditionalRoute
 from deploy.web.identity import SignedIn, require
 from deploy.web.pages import render
 from deploy.web.state import state_of
@@ -21,7 +22,7 @@ from deploy.web.verifier.asked import REVISION, Asked, Revision, day_of, month_o
 from deploy.web.verifier.context import STATES, of_revision
 from mrv.methodology_text import unconfirmed
 from mrv.periods import current_basis
-from mrv.tracing import energy
+from mrv.tracing import around, energy
 from mrv.tracing.device_days import device_day
 from mrv.tracing.energy import left_out_text
 from mrv.verification.differences import difference
@@ -88,6 +89,24 @@ def differences(request: Request, asked: Revision) -> Response:
     with asked.state.database.reading(asked.principal) as connection:
         found = difference(connection, asked.project, *asked.days, None, asked.revision)
     return render(request, "verifier/differences.html", {**of_revision(asked), "difference": found})
+
+
+@router.get(f"{REVISION}/conflicts")
+def conflicts(request: Request, asked: Revision, after: After = None) -> Response:
+    """List the other values that were offered."""
+    with asked.state.database.reading(asked.principal) as connection:
+        found = around.conflicts(connection, asked.key, after=cursors.read(after, around.ConflictCursor))
+    listed = {"what": "conflicts", "rows": found.rows, "next": cursors.written(found.next)}
+    return render(request, "verifier/list.html", {**of_revision(asked), **listed})
+
+
+@router.get(f"{REVISION}/late")
+def late(request: Request, asked: Revision, after: After = None) -> Response:
+    """List the messages that came after the cut-off."""
+    with asked.state.database.reading(asked.principal) as connection:
+        found = around.late(connection, asked.key, after=cursors.read(after, around.LateCursor))
+    listed = {"what": "late", "rows": found.rows, "next": cursors.written(found.next)}
+    return render(request, "verifier/list.html", {**of_revision(asked), **listed})
 
 
 @router.get(f"{REVISION}/{{month}}")
