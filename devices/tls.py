@@ -152,8 +152,9 @@ def why_refused(host: str, port: int, files: TlsFiles, error: OSError | None = N
     if error is None:
         try:
             context = _context(files)
-        except BrokerTlsError as unusable:
-            return f"was not asked: {unusable}"
+        except BrokerTlsError:
+            # Half of a renewed pair, perhaps: nothing that the broker has said.
+            return ""
         error = refusal(host, port, context)
     return "" if error is None else explain(error, files)
 

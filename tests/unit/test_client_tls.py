@@ -216,3 +216,6 @@ def test_what_is_no_matter_of_tls_is_left_to_others() -> None:
     assert explain(ConnectionRefusedError(111, "Connection refused"), SHOWN) == ""
     assert explain(alert("UNEXPECTED_EOF_WHILE_READING"), SHOWN) == ""
     assert parse("mqtt://127.0.0.1:1").why_refused() == ""
+    assert parse("mqtts://127.0.0.1:1").why_refused() == ""
+    # Files that are being replaced are not the broker's word.
+    assert parse("mqtts://127.0.0.1:1", SHOWN).why_refused() == ""
