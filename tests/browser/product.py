@@ -150,6 +150,7 @@ def _fill(database: str, folder: Path, live_site: str) -> None:
         periods.freeze(mrv, DEMO, FIRST, LAST, code_version="test")
         periods.freeze(mrv, OTHER, date(2021, 3, 1), date(2021, 3, 2), code_version="test")
         receive(owner, late, datetime.now(UTC), first_id=50_000)
+        _account(owner)
         _offer_again(owner)
         periods.freeze(mrv, DEMO, FIRST, LAST, code_version="test")
         with connect(database, Role.PARTICIPANT) as participant:
@@ -179,6 +180,16 @@ def _receive_demo(owner: psycopg.Connection) -> list[tuple[str, bytes]]:
         receive(owner, messages, at, first_id=number)
         number += len(messages)
     return late
+
+
+def _account(owner: psycopg.Connection) -> None:
+    """What the collector would have counted of them."""
+    owner.execute(
+        "insert into ingest_account (site_id, collector, first_received_at, last_received_at, messages_received,"
+        " messages_stored, readings_received, readings_stored)"
+        " select site_id, 'c1', min(received_at), max(received_at) filter (where received_at < current_date), count(*),"
+        " count(*), count(*), count(*) from message group by site_id"
+    )
 
 
 def _offer_again(owner: psycopg.Connection) -> None:
