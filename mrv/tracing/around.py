@@ -197,7 +197,8 @@ def late(
             "device": begin[3],
             "limit": limit + 1,
         }
-        rows += [LateLine(*row) for row in connection.execute(QUERIES["late"], given)]
+        # A plan for any cut-off reads every chunk whole: 370 ms instead of 30.
+        rows += [LateLine(*row) for row in connection.execute(QUERIES["late"], given, prepare=False)]
     rows.sort(key=lambda one: (one.received_at, one.message_id, one.site, one.device))
     page = tuple(rows[:limit])
     last = page[-1] if len(rows) > limit else None
