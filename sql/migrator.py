@@ -15,6 +15,9 @@ from sql.server import require_timescaledb
 
 _DIRECTORY = Path(__file__).parent
 _FILE_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
+_DOWN = ".down.sql"
+# Raised by a way back that would lose what cannot be had again.
+_WOULD_LOSE = "JD001"
 # Continuous aggregates and concurrent indexes cannot be made inside a transaction.
 _NO_TRANSACTION = "-- no-transaction"
 
@@ -26,6 +29,8 @@ class Migration:
     version: int
     name: str
     text: str
+    down: str | None = None
+    """The way back, `NNNN_name.down.sql`; it is no part of the checksum."""
 
     @property
     def sha256(self) -> bytes:
@@ -48,10 +53,14 @@ def migrations(directory: Path = _DIRECTORY / "migrations") -> list[Migration]:
     """
     found = []
     for path in sorted(directory.glob("*.sql")):
+        if path.name.endswith(_DOWN):
+            continue
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
             raise SchemaError(f"{path.name}: a migration is named NNNN_name.sql")
-        found.append(Migration(int(match[1]), match[2], path.read_text(encoding="utf-8")))
+        back = path.with_name(path.name.removesuffix(".sql") + _DOWN)
+        down = back.read_text(encoding="utf-8") if back.exists() else None
+        found.append(Migration(int(match[1]), match[2], path.read_text(encoding="utf-8"), down))
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
         raise SchemaError("the migrations are not numbered 1, 2, 3, …; name each number once")
     return found
@@ -104,6 +113,67 @@ def migrate(
             if not connection.closed:
                 connection.execute(queries["unlock"])
     return list(known[done:])
+
+
+def plan(url: str) -> tuple[int, list[Migration]]:
+    """Say up to which version the schema is, and which migrations this version of the code has; change nothing.
+
+    Raises
+    ------
+    DatabaseUnavailableError, SchemaError
+        The schema is newer, or a migration was changed after it was applied.
+    """
+    known = migrations()
+    with connect(url, Role.OWNER, application="jcm-mrv migrate") as connection:
+        try:
+            return _compare(connection, known), known
+        except psycopg.errors.UndefinedTable:
+            return 0, known
+
+
+def roll_back(url: str, to: int, *, tell: Callable[[str], None] = lambda _line: None) -> list[Migration]:
+    """Take migrations back until the schema is at a version, in one transaction; return what was taken back.
+
+    What each role sees goes too, for it rests on what is taken back: the older version's `migrate` makes its own.
+
+    Raises
+    ------
+    SchemaError
+        The schema is not as far, a migration has no way back, or it would lose what cannot be had again; nothing was
+        changed.
+    """
+    queries = load("migrator")
+    known = migrations()
+    with connect(url, Role.OWNER, application="jcm-mrv migrate") as connection:
+        connection.execute(queries["lock"])
+        done = _compare(connection, known)
+        if not 0 < to < done:
+            raise SchemaError(f"the schema is at {done:04}; name a version from 0001 to {done - 1:04}")
+        back = known[to:done][::-1]
+        for migration in back:
+            if migration.down is None:
+                raise SchemaError(
+                    f"{migration.version:04} {migration.name} has no way back; restore a backup that was made before it"
+                )
+        with connection.transaction():
+            connection.execute(queries["drop_scope"])
+            for migration in back:
+                tell(f"taking back {migration.version:04} {migration.name}")
+                _take_back(connection, migration)
+    return back
+
+
+def _take_back(connection: psycopg.Connection, migration: Migration) -> None:
+    try:
+        connection.execute(migration.down or "")
+        connection.execute(load("migrator")["forget"], [migration.version])
+    except psycopg.Error as error:
+        if error.sqlstate == _WOULD_LOSE:
+            raise SchemaError(
+                f"{migration.version:04} {migration.name} is not taken back: {error.diag.message_primary}; "
+                "restore a backup that was made before it instead"
+            ) from None
+        raise StoreError(f"taking back {migration.version:04} {migration.name} failed: {error}") from error
 
 
 def check(connection: psycopg.Connection, *, known: Sequence[Migration] | None = None) -> None:

@@ -32,3 +32,9 @@ select version, name, sha256 from schema_migration order by version;
 
 -- name: record
 insert into schema_migration (version, name, sha256, code_version) values (%s, %s, %s, %s);
+
+-- name: forget
+delete from schema_migration where version = %s;
+
+-- name: drop_scope
+drop schema if exists scoped, within cascade;
