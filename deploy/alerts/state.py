@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from psycopg import Connection
-from psycopg.types.json import Jsonb
 
 from deploy.alerts.config import AlertsFile
 from deploy.alerts.errors import AlertError
@@ -156,7 +155,7 @@ def acknowledge(connection: Connection, alert: int, by: str, note: str = "") -> 
         There is no such alert, or it is over.
     """
     by, note = _who(by), note.strip()[:_NOTE_LENGTH]
-    _change(connection, "acknowledge", "alert.acknowledged", alert, by, {"note": note}, note=note or None)
+    _change(connection, "acknowledge", alert, by, note=note or None)
 
 
 def mute(connection: Connection, alert: int, by: str, until: datetime) -> None:
@@ -169,9 +168,7 @@ def mute(connection: Connection, alert: int, by: str, until: datetime) -> None:
     """
     if until.tzinfo is None:
         raise AlertError("an alert is muted until an instant with an offset from UTC")
-    _change(
-        connection, "mute", "alert.muted", alert, _who(by), {"until": until.astimezone(UTC).isoformat()}, until=until
-    )
+    _change(connection, "mute", alert, _who(by), until=until)
 
 
 def unmute(connection: Connection, alert: int, by: str) -> None:
@@ -182,22 +179,18 @@ def unmute(connection: Connection, alert: int, by: str) -> None:
     AlertError
         There is no such alert, or it is not muted.
     """
-    _change(connection, "unmute", "alert.unmuted", alert, _who(by), {})
+    _change(connection, "unmute", alert, _who(by))
 
 
-def _change(
-    connection: Connection, query: str, action: str, alert: int, by: str, detail: dict[str, str], **given: object
-) -> None:
+def _change(connection: Connection, query: str, alert: int, by: str, **given: object) -> None:
     with connection.transaction():
+        connection.execute(_QUERIES["act_as"], {"by": by})
         row = connection.execute(_QUERIES[query], {"id": alert, "by": by, **given}).fetchone()
         if row is None:
             project_of(connection, alert)
             is_open = connection.execute(_QUERIES["project_of"], {"id": alert}).fetchall()[0][1]
             over = "is over" if not is_open else "can be muted until a time ahead only"
             raise AlertError(f"alert {alert} {'is not muted' if query == 'unmute' else over}")
-        rule, subject = row
-        event = {"actor": by, "action": action, "subject": f"{rule} {subject}"}
-        connection.execute(_QUERIES["add_audit_event"], event | {"detail": Jsonb({"alert": alert, **detail})})
 
 
 def _who(by: str) -> str:

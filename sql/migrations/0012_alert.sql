@@ -70,3 +70,24 @@ create index alert_notice_due_idx on alert_notice (due_at) where sent_at is null
 
 -- How much went to quarantine in the last hour is asked every minute; rows lie in the order of their receipt.
 create index quarantine_received_at_idx on quarantine using brin (received_at);
+
+-- Who said that they see to it, and who wants no notices, is put on record by the database itself, so that the role of
+-- an operator needs no right to write records. The name is the one that the session gives; else it is the login.
+create function audit_alert() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    actor text := coalesce(nullif(current_setting('jcm_mrv.actor', true), ''), session_user);
+    about jsonb := jsonb_strip_nulls(jsonb_build_object('alert', new.alert_id, 'project', new.project_id));
+begin
+    if new.acknowledged_at is distinct from old.acknowledged_at then
+        insert into audit_event (actor, action, subject, detail) values (actor, 'alert.acknowledged',
+            new.rule || ' ' || new.subject, about || jsonb_build_object('note', coalesce(new.acknowledged_note, '')));
+    end if;
+    if new.muted_at is distinct from old.muted_at then
+        insert into audit_event (actor, action, subject, detail) values (actor,
+            case when new.muted_at is null then 'alert.unmuted' else 'alert.muted' end, new.rule || ' ' || new.subject,
+            about || jsonb_strip_nulls(jsonb_build_object('until', new.muted_until)));
+    end if;
+    return null;
+end
+$$;
+create trigger c_audit after update on alert for each row execute function audit_alert();

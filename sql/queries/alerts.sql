@@ -254,8 +254,9 @@ returning rule, subject
 -- name: project_of
 select project_id, resolved_at is null from alert where alert_id = %(id)s
 
--- name: add_audit_event
-insert into audit_event (actor, action, subject, detail) values (%(actor)s, %(action)s, %(subject)s, %(detail)s)
+-- name: act_as
+-- Whom the record names for what follows in this transaction.
+select set_config('jcm_mrv.actor', %(by)s, true)
 
 -- name: told_of
 -- To whom a group was told, of what, and in which notice.
