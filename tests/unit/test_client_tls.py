@@ -1,5 +1,6 @@
 """What TLS to a broker needs is looked at before anything is sent, and what it says is said in words."""
 
+import contextlib
 import os
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from deploy.certificates import Authority, Pem, issue_client, make_authority
+from deploy.certificates import Authority, Pem, issue_client, issue_server, make_authority
 from devices.errors import BrokerTlsError, CertificateExpiredError
 from devices.mqtt_url import parse
 from devices.tls import ClientTls, TlsFiles, explain, make_context, validity
@@ -140,20 +141,50 @@ def test_an_expired_certificate_is_told_from_what_cannot_be_used(authority: Auth
     make_context(laid(tmp_path, issue_client(authority, "s", NOW + timedelta(days=9), days=30)))
 
 
+def shown(client: ClientTls, authority: Authority, folder: Path) -> int:
+    """The serial number of the certificate that a server is shown, in a handshake without a network."""
+    ca = folder / "ca.pem"
+    ca.write_bytes(authority.certificate.public_bytes(serialization.Encoding.PEM))
+    pair = laid(folder, issue_server(authority, ["b"], NOW, days=1), "server")
+    assert pair.certificate is not None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(pair.certificate, pair.key)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.context.wrap_bio(back, there, server_hostname="b")
+    theirs = context.wrap_bio(there, back, server_side=True)
+    for _ in range(3):
+        for side in (ours, theirs):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    der = theirs.getpeercert(binary_form=True)
+    assert der is not None
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+def serial(pem: Pem) -> int:
+    return x509.load_pem_x509_certificate(pem.certificate).serial_number
+
+
 def test_a_renewed_pair_is_taken_up_and_half_of_one_is_not(authority: Authority, tmp_path: Path) -> None:
-    files = laid(tmp_path, issue_client(authority, "s", NOW, days=30))
+    former, renewed = (issue_client(authority, "s", NOW, days=days) for days in (30, 60))
+    pair = laid(tmp_path, former)
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(authority.certificate.public_bytes(serialization.Encoding.PEM))
+    files = TlsFiles(ca, pair.certificate, pair.key)
     client = ClientTls(files)
     assert not client.renew()
-    renewed = issue_client(authority, "s", NOW, days=60)
     assert files.certificate is not None
     assert files.key is not None
     files.certificate.write_bytes(renewed.certificate)
     for _ in range(2):
         with pytest.raises(BrokerTlsError, match="not that of the certificate"):
             client.renew()
+        assert shown(client, authority, tmp_path) == serial(former)
     files.key.write_bytes(renewed.key)
     assert client.renew()
     assert not client.renew()
+    assert shown(client, authority, tmp_path) == serial(renewed)
 
 
 def test_what_ends_soon_is_logged_once_it_is_used(authority: Authority, tmp_path: Path) -> None:
@@ -171,6 +202,8 @@ def test_what_ends_soon_is_logged_once_it_is_used(authority: Authority, tmp_path
     days=st.integers(1, 9000),
     name=st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=16),
 )
+@example(begin=datetime(1955, 6, 1, tzinfo=UTC), days=1, name="n")
+@example(begin=datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC), days=1, name="n")
 def test_validity_is_read_as_the_library_reads_it(
     tmp_path_factory: pytest.TempPathFactory, begin: datetime, days: int, name: str
 ) -> None:
