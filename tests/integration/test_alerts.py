@@ -18,6 +18,7 @@ from deploy.alerts.service import Alerting, AlertThreads
 from sql.connection import Role, connect
 from tests.harness import one, rows, wait_until
 from tests.integration.alert_sinks import mail, web
+from tests.integration.alert_world import World
 
 SITE = "s1"
 # No other rule has anything to say in these databases but of the schedule that never ran, and of this machine's disk.
@@ -28,46 +29,6 @@ QUIET = "[rules.schedule_missed]\noff = true\n[rules.disk_filling]\noff = true\n
 def hook():
     with web() as kept:
         yield kept
-
-
-class World:
-    """Sites that sent at this time of day on each of the last days, until they fell silent."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.owner = psycopg.connect(url, autocommit=True)
-
-    def site(self, site: str = SITE, *, silent_for: timedelta, project: str = "P", device: str = "inv-1") -> None:
-        now = datetime.now(UTC)
-        self.owner.execute(
-            "insert into project (id, title, host_country, methodology, methodology_version, crediting_from,"
-            " crediting_to) values (%s, 'T', 'THA', 'TH_AM001', '1.0', '2020-01-01', '2030-12-31')"
-            " on conflict do nothing", [project],
-        )  # fmt: skip
-        self.owner.execute("insert into site values (%s, %s, 'Site', 'UTC') on conflict do nothing", [site, project])
-        self.owner.execute(
-            "insert into device (site_id, id, project_id, kind, profile) values (%s, %s, %s, 'inverter', 'native')"
-            " on conflict do nothing", [site, device, project],
-        )  # fmt: skip
-        for ago in (silent_for, timedelta(days=1), timedelta(days=2), timedelta(days=3)):
-            self.reading(site, device, now - ago)
-        self.heard(site, now - silent_for)
-
-    def reading(self, site: str, device: str, ts: datetime, lag: timedelta = timedelta(0)) -> None:
-        self.owner.execute(
-            "insert into reading (device_id, ts, received_at, message_id, element, energy_exported_wh)"
-            " select device_id, %s, %s, 1, 0, 1 from device where site_id = %s and id = %s on conflict do nothing",
-            [ts, ts + lag, site, device],
-        )
-
-    def heard(self, site: str = SITE, at: datetime | None = None, device: str = "inv-1") -> None:
-        at = at or datetime.now(UTC)
-        self.owner.execute(
-            "insert into ingest_account (site_id, collector, first_received_at, last_received_at)"
-            " values (%s, 'c', %s, %s) on conflict (site_id, collector) do update set last_received_at = excluded.last_received_at",
-            [site, at, at],
-        )
-        self.reading(site, device, at)
 
 
 @pytest.fixture
