@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
@@ -30,12 +31,20 @@ class Person:
     userinfo: dict[str, Any] | None = None
 
 
+@cache
+def _keys() -> dict[str, Any]:
+    # Once: an RSA key takes a tenth of a second, or more.
+    return {
+        "rsa": RSAKey.generate_key(2048, {"kid": "rsa", "use": "sig"}),
+        "ec": ECKey.generate_key("P-256", {"kid": "ec", "use": "sig"}),
+    }
+
+
 class OidcProvider:
     """The provider; its attributes say how the next sign-in goes."""
 
     def __init__(self) -> None:
-        self.keys = {"rsa": RSAKey.generate_key(2048, {"kid": "rsa", "use": "sig"}),
-                     "ec": ECKey.generate_key("P-256", {"kid": "ec", "use": "sig"})}  # fmt: skip
+        self.keys = dict(_keys())
         self.person = Person("s-1", {"name": "Ada Lovelace", "email": "ada@example.org", "preferred_username": "ada"})
         self.key, self.alg = "rsa", "RS256"
         self.methods = ["client_secret_basic"]

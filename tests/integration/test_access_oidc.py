@@ -116,6 +116,7 @@ WRONG_CLAIMS = {
     "nonce": {"nonce": "another"},
     "nonce missing": {"nonce": None},
     "audience": {"aud": "another client"},
+    "audience, though we asked for it": {"aud": "another client", "azp": CLIENT},
     "audiences": {"aud": ["another", "and another"]},
     "authorized party": {"aud": [CLIENT, "another"], "azp": "another"},
     "issuer": {"iss": "https://elsewhere.example"},
