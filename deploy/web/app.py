@@ -64,7 +64,7 @@ def make_app(
         docs_url=None,  # they come from another host
         redoc_url=None,
         lifespan=lifespan,
-        responses=dict.fromkeys((401, 403, 404, 422, 429, 503), _PROBLEM),
+        responses=dict.fromkeys((400, 401, 403, 404, 409, 422, 429, 503), _PROBLEM),
     )
     app.state.jcm_mrv = state
     problems.install(app)
