@@ -19,7 +19,7 @@ import click
     "--ca",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder of the certificate authority; default: beside the local servers.",
+    help="Folder of the certificate authority; default: JCM_MRV_AUTHORITY_DIR.",
 )
 def backup(out: Path, *, without_keys: bool, passphrase_file: Path | None, ca: Path | None) -> None:
     """Write the database and the keys of this installation into one file.
@@ -78,7 +78,8 @@ def key_places(ca: Path | None) -> tuple[Path, Path]:
     from deploy.settings import load_settings
 
     try:
-        evidence_key = key_file(load_settings())
+        settings = load_settings()
+        evidence_key = key_file(settings)
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}; or say --without-keys") from None
-    return evidence_key, ca if ca is not None else default_directory() / "authority"
+    return evidence_key, ca or settings.authority_dir or default_directory() / "authority"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--ca",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder of the certificate authority; default: beside the local servers.",
+    help="Folder of the certificate authority; default: JCM_MRV_AUTHORITY_DIR.",
 )
 def restore(
     file: Path,
