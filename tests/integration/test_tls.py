@@ -220,11 +220,13 @@ def test_the_list_is_whole_and_readable_at_every_moment(hall: Hall, own: TlsFile
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    for _ in range(20):
-        hall.authority.refresh()
-        broker_reload.bring(hall.authority.revocations, hall.crl)
-    ended.set()
-    watcher.join()
+    try:
+        for _ in range(20):
+            hall.authority.refresh()
+            broker_reload.bring(hall.authority.revocations, hall.crl)
+    finally:
+        ended.set()
+        watcher.join()
     assert seen == {(0o644, True)}
     hall.broker.reload()
     assert "was revoked" in hall.refused(revoked)
@@ -368,12 +370,14 @@ def test_a_rotation_under_load_loses_nothing(hall: Hall, database: str, spool: S
             hall.broker.stop()
             hall.broker.start()
             wait_until(lambda: forwarder.counts.connections == 3, 20, "the gateway's return")
+            ended.set()
+            polling.join()
+            wait_until(lambda: one(database, "select count(*) from reading") == count, 20, "every reading")
         finally:
             ended.set()
             polling.join()
-        wait_until(lambda: one(database, "select count(*) from reading") == count, 20, "every reading")
-        forwarder.stop()
-        running.join(10)
+            forwarder.stop()
+            running.join(10)
     assert count > 300
     assert [row[0] for row in rows(database, "select seq from reading order by seq")] == list(range(1, count + 1))
     assert rows(database, "select 1 from reading_conflict") == []
