@@ -32,13 +32,15 @@ def tag(name: str, *content: Content, **attributes: object) -> Markup:
 
 def picture(ident: str, title: str, description: str, height: int, *content: Content) -> Markup:
     """Write the frame of a picture, named and described for whoever does not see it."""
+    # What is within an image is not told to whoever cannot see it, and a link must be.
+    role = "group" if any("<a " in one for one in content) else "img"
     return tag(
         "svg",
         tag("title", title, id=f"{ident}-t"),
         tag("desc", description, id=f"{ident}-d"),
         *content,
         class_="chart",
-        role="img",
+        role=role,
         aria_labelledby=f"{ident}-t {ident}-d",
         width="100%",
         height=height,
