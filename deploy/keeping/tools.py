@@ -5,7 +5,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -101,16 +101,18 @@ def running(command: list[str], url: str, *, writes: bool) -> Iterator[IO[bytes]
         stream = process.stdin if writes else process.stdout
         assert stream is not None  # noqa: S101 - a pipe was asked for
         try:
-            try:
+            # A program that ends early breaks the pipe; why it did is said below.
+            with suppress(BrokenPipeError):
                 yield stream
+            with suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                pass  # it ended; why is said below
             status = process.wait()
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            with suppress(BrokenPipeError):
+                stream.close()
         if status != 0:
             said.seek(0)
             raise ToolError(f"{name} failed: {_first_error(said.read().decode(errors='replace'), status)}")

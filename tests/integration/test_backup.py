@@ -1,84 +1,27 @@
 """Backup and restore of real evidence: sealed, frozen, exported, dumped, restored, exported again."""
 
 import json
-import os
 import subprocess
 import sys
-import uuid
 import zipfile
-from datetime import UTC, date, datetime
-from pathlib import Path
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from psycopg import conninfo
 
-from tests.forked import run_command
-from tests.harness import collecting, forget_session, numbered, one, publish, rows, wait_until
-from tests.integration.conftest import Plant
-from tests.integration.received import receive
-
-ROOT = Path(__file__).resolve().parents[2]
-PROJECT, SITE = "KEEP", "s-KEEP"
-DAYS = (PROJECT, "2021-03-01", "2021-03-02")
-
-
-class Installation:
-    """A database with its keys, and the command line on it."""
-
-    def __init__(self, url: str, admin: str, folder: Path) -> None:
-        self.url, self.folder = url, folder
-        folder.mkdir(exist_ok=True)
-        self.key, self.authority = folder / "key.pem", folder / "authority"
-        self.environment = {
-            **os.environ,
-            "JCM_MRV_DATABASE_URL": url,
-            "JCM_MRV_DATABASE_ADMIN_URL": admin,
-            "JCM_MRV_MQTT_URL": "mqtt://nobody:nothing@localhost:1",
-            "JCM_MRV_EVIDENCE_KEY_FILE": str(self.key),
-        }
-
-    def run(self, *arguments, status=0, **more):
-        done = run_command(*arguments, environment=self.environment | more, cwd=ROOT)
-        assert done.returncode == status, done.stdout + done.stderr
-        return done
-
-    def another(self) -> "Installation":
-        """Another installation, whose database is yet to be made."""
-        name = f"test_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-        url = conninfo.make_conninfo(self.url, dbname=name)
-        return Installation(url, self.environment["JCM_MRV_DATABASE_ADMIN_URL"], self.folder.with_name(name))
+from tests.harness import collecting, forget_session, one, rows, wait_until
+from tests.integration.keeping_drill import DAYS, ROOT, SITE, Installation, collect_more, prepare
 
 
 @pytest.fixture(scope="module")
 def made(databases, servers, tmp_path_factory):
-    """Two days of a plant and what is received by the way, sealed, frozen, with its bundle, and backed up."""
-    url = databases.new(migrated=True)
+    """An installation that was backed up."""
     folder = tmp_path_factory.mktemp("backup")
-    here = Installation(url, servers.superuser_url(), folder / "here")
-    plant = Plant(url, project=PROJECT)
-    plant.apply(plant.toml)
-    for number, (ts, wh) in enumerate(plant.days(date(2021, 3, 1), date(2021, 3, 2), hourly_wh=100_000.0)):
-        said = json.dumps({"ts": ts.isoformat(), "points": {"TotWhExp": wh}}).encode()
-        receive(plant.owner, [(f"jcm/v1/{plant.site}/inv-1/readings", said)], ts, first_id=number + 1)
-    # The account as a collector would have written it, and its block of numbers.
-    plant.owner.execute(
-        "insert into ingest_account (site_id, collector, messages_received, messages_stored, readings_received,"
-        " readings_stored, first_received_at, last_received_at)"
-        " select site_id, collector, count(*), count(*), sum(readings), sum(readings), min(received_at),"
-        " max(received_at) from message group by 1, 2"
-    )
-    plant.owner.execute("select nextval('message_id_seq')")
-    here.run("evidence", "keys", "--make")
-    here.run("period", "freeze", *DAYS)
-    here.run("evidence", "seal")
-    here.run("evidence", "export", *DAYS, "--out", folder / "before.zip")
-    here.run("device", "provision", "--server", "broker.test", "--ca", here.authority, "--out", folder / "broker")
-    said = here.run("backup", "--out", folder / "all.backup", "--ca", here.authority)
-    plant.close()
-    here.said, here.out = said, folder / "all.backup"
+    here = Installation(databases.new(migrated=True), servers.superuser_url(), folder / "here")
+    here.said, here.out = prepare(here), folder / "all.backup"
     yield here
-    databases.unwanted(url)
+    databases.unwanted(here.url)
 
 
 @pytest.fixture
@@ -118,12 +61,9 @@ def test_the_drill(made, there, broker):
     )
     assert owners == [("jcm_mrv",)]
 
-    # A collector goes on: new messages get new numbers and new chunks.
-    with collecting(broker.collector_url, there.url, "keeping-drill", topic_filter="jcm/v1/s-KEEP/#"):
-        publish(broker.site_url(SITE), numbered(SITE, "inv-1", range(50)))
-        wait_until(lambda: one(there.url, "select count(*) from message") == 99)
+    # New messages get new numbers and new chunks.
+    collect_more(there, broker.collector_url, broker.site_url(SITE))
     assert one(there.url, "select count(distinct message_id) from message") == 99
-    forget_session(broker.collector_url, "keeping-drill")
     there.run("status", "--recount")
 
 
