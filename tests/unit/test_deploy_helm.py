@@ -24,11 +24,13 @@ ITS_OWN = {"ServiceMonitor", "PrometheusRule"}
 FULL = """
 image: {repository: registry.example.org/jcm-mrv, digest: "sha256:%s", pullSecrets: [{name: pull}]}
 brokerAuthorities: authorities
+brokerCertificate: certificate
 settings: {JCM_MRV_BATCH_LINGER_MS: "20"}
 collector: {replicas: 3, nodeSelector: {disk: ssd}, affinity: {nodeAffinity: {}}}
-schedule: {alerts: alerts, tolerations: [{key: a, operator: Exists}]}
+schedule: {alerts: alerts, alertsSecret: targets, tolerations: [{key: a, operator: Exists}]}
 serve:
   url: https://mrv.example.org
+  oidcSecret: true
   ingress: {enabled: true, className: nginx, host: mrv.example.org, tlsSecret: web, annotations: {a: b}}
 emqx: {tlsSecret: broker, service: {type: LoadBalancer, annotations: {c: d}}, storage: {className: fast}}
 networkPolicy: {databaseCidr: 10.0.0.0/8, ingressNamespace: {a: b}, monitoringNamespace: {c: d}}
@@ -144,7 +146,7 @@ def test_the_program_takes_the_settings_of_each_pod(rendered, name, monkeypatch,
         if not one["image"].split("/")[-1].startswith("jcm-mrv"):
             continue
         for variable, value in environment(one).items():
-            if "/run/secrets/jcm-mrv/" in value and variable.endswith("_URL_FILE"):
+            if "/run/secrets/jcm-mrv/" in value and variable.endswith(("_URL_FILE", "_SECRET_FILE")):
                 key = value.removeprefix("/run/secrets/jcm-mrv/")
                 (tmp_path / key).write_text("x://y")
                 value = str(tmp_path / key)  # noqa: PLW2901
@@ -161,7 +163,7 @@ def test_a_pod_is_handed_its_own_secrets_and_no_other(rendered):
     for _, pod in pods(rendered["full"]):
         items = [item["key"] for volume in pod["spec"]["volumes"] for item in volume.get("secret", {}).get("items", [])]
         one = pod["spec"]["containers"][0]
-        paths = [value for value in environment(one).values() if value.startswith("/run/secrets/")]
+        paths = [value for value in environment(one).values() if value.startswith("/run/secrets/jcm-mrv/")]
         if one["name"] != "emqx":
             assert sorted(items) == sorted(path.rsplit("/", 1)[1] for path in paths)
         assert ("owner-database-url" in items) == (one["name"] == "migrate")

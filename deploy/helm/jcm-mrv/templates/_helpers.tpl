@@ -67,8 +67,14 @@ volumeMounts:
   {{- if .authorities }}
   - {name: authorities, mountPath: /etc/jcm-mrv/authorities, readOnly: true}
   {{- end }}
+  {{- if .certificate }}
+  - {name: certificate, mountPath: /run/secrets/certificate, readOnly: true}
+  {{- end }}
   {{- if .alerts }}
   - {name: alerts, mountPath: /etc/jcm-mrv/alerts, readOnly: true}
+  {{- end }}
+  {{- if .alertsSecret }}
+  - {name: alerts-secret, mountPath: /run/secrets/alerts, readOnly: true}
   {{- end }}
 {{- end }}
 
@@ -88,9 +94,17 @@ volumeMounts:
 - name: authorities
   configMap: {name: {{ .authorities }}}
 {{- end }}
+{{- if .certificate }}
+- name: certificate
+  secret: {secretName: {{ .certificate }}, defaultMode: 0440}
+{{- end }}
 {{- if .alerts }}
 - name: alerts
   configMap: {name: {{ .alerts }}}
+{{- end }}
+{{- if .alertsSecret }}
+- name: alerts-secret
+  secret: {secretName: {{ .alertsSecret }}, defaultMode: 0440}
 {{- end }}
 {{- end }}
 
