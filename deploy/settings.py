@@ -244,7 +244,8 @@ class Settings(BaseSettings):
     @classmethod
     def _issuer(cls, given: str) -> str:
         parts = urlsplit(given)
-        if given and not (parts.hostname and (parts.scheme == "https" or parts.hostname in {"127.0.0.1", "localhost"})):
+        here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+        if given and not (parts.hostname and (parts.scheme == "https" or here)):
             raise PydanticCustomError("issuer", "This is no address of the form https://host")
         return given
 
