@@ -362,7 +362,7 @@ def test_a_rotation_under_load_loses_nothing(hall: Hall, database: str, spool: S
             before = forwarder.counts.acknowledged
             time.sleep(1.3)
             assert forwarder.counts.acknowledged > before
-            assert forwarder.counts.connections == 1
+            assert (forwarder.counts.connections, forwarder.connected) == (1, True)
             shutil.copy(renewed.key or "", files.key)
             wait_until(lambda: forwarder.counts.connections == 2, 5, "the gateway's change")
             assert [one.serial for one in hall.authority.refresh()] == [former]
