@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from deploy.web.charts.scale import short, ticks, written
-from deploy.web.charts.svg import BOTTOM, LEFT, TOP, labels_across, picture, plot, px, share, tag
+from deploy.web.charts.svg import BOTTOM, TOP, labels_across, picture, plot, px, scale_labels, share, tag
 
 _Height = Callable[[float], float]
 COLOURS = 6
 _PLOT = 210
 _GAP = 0.24
+_WIDEST = 0.14
 _HATCH = {
     2: (Markup('<path d="M0 8L8 0M-2 2L2-2M6 10L10 6"/>'), 8),
     3: (Markup('<circle cx="3" cy="3" r="1.3"/>'), 6),
@@ -81,8 +82,7 @@ def bars(
         description,
         TOP + _PLOT + BOTTOM,
         tag("defs", *(_pattern(ident, number) for number in _used(series) if number in _HATCH)),
-        tag("text", unit, x="0", y="12", class_="unit"),
-        *(tag("text", written(mark), x=LEFT - 8, y=px(TOP + y(float(mark)) + 4), text_anchor="end") for mark in marks),
+        scale_labels([(written(mark), y(float(mark))) for mark in marks], unit),
         plot(_PLOT, grid, *drawn, labels_across(centres, _PLOT + 18)),
     )
 
@@ -110,8 +110,9 @@ def _bar(
         base = up if value > 0 else down
         up, down = (up + value, down) if value > 0 else (up, down + value)
         top, bottom = sorted((y(base), y(base + value)))
+        width = min((1 - _GAP) / count, _WIDEST)
         where = {
-            "x": share((place + _GAP / 2) / count), "width": share((1 - _GAP) / count),
+            "x": share((place + 0.5) / count - width / 2), "width": share(width),
             "y": px(top), "height": px(max(bottom - top, 0.5)),
         }  # fmt: skip
         told = tag("title", f"{label}, {one.name}: {short(value)} {unit}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from deploy.web.charts.scale import ticks, written
-from deploy.web.charts.svg import BOTTOM, LEFT, TOP, labels_across, picture, plot, px, share, tag
+from deploy.web.charts.svg import BOTTOM, TOP, labels_across, picture, plot, px, scale_labels, share, tag
 
 _Place = Callable[[float], float]
 _PLOT = 170
@@ -101,8 +101,7 @@ def line(
         title,
         description,
         TOP + _PLOT + BOTTOM,
-        tag("text", unit, x="0", y="12", class_="unit"),
-        *(tag("text", written(mark), x=LEFT - 8, y=px(TOP + y(float(mark)) + 4), text_anchor="end") for mark in marks),
+        scale_labels([(written(mark), y(float(mark))) for mark in marks], unit),
         plot(_PLOT, grid, behind, canvas, base, labels_across([(x(at), text) for at, text in across], _PLOT + 18)),
     )
 

@@ -30,28 +30,38 @@ def tag(name: str, *content: Content, **attributes: object) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(name, written, inner)
 
 
-def picture(ident: str, title: str, description: str, height: int, *content: Content) -> Markup:
-    """Write the frame of a picture, named and described for whoever does not see it."""
-    # What is within an image is not told to whoever cannot see it, and a link must be.
-    role = "group" if any("<a " in one for one in content) else "img"
+def picture(ident: str, title: str, description: str, height: int, *content: Content, axis: bool = True) -> Markup:
+    """Write the frame of a picture, named and described for whoever does not see it.
+
+    With an `axis` the style sheet leaves `LEFT` pixels beside it, where the labels of the y axis hang out of the frame.
+    """
     return tag(
         "svg",
         tag("title", title, id=f"{ident}-t"),
         tag("desc", description, id=f"{ident}-d"),
         *content,
-        class_="chart",
-        role=role,
+        class_="chart axes" if axis else "chart",
+        role="img",
         aria_labelledby=f"{ident}-t {ident}-d",
         width="100%",
         height=height,
+        overflow="visible",
+    )
+
+
+def scale_labels(marks: Sequence[tuple[str, float]], unit: str) -> Markup:
+    """Write the labels of the y axis, left of the frame, and the unit above them."""
+    return Markup("").join(
+        [
+            tag("text", unit, x=-LEFT, y="12", class_="unit"),
+            *(tag("text", text, x="-8", y=px(TOP + y + 4), text_anchor="end") for text, y in marks),
+        ]
     )
 
 
 def plot(height: int, *content: Content) -> Markup:
-    """Write the part between the axes: its lengths across are shares of its width."""
-    return tag(
-        "svg", *content, class_="plot", x=LEFT, y=TOP, width="90%", height=height, overflow="visible"
-    )  # the style sheet has the exact width, which an attribute cannot say
+    """Write the part above the x axis: its lengths across are shares of its width."""
+    return tag("svg", *content, y=TOP, width="100%", height=height, overflow="visible")
 
 
 def share(value: float) -> str:

@@ -102,7 +102,7 @@ def time_line(
             if inside(event.day):
                 mark_of = tag("path", tag("title", event.name), d="M0-9L7 0L0 9L-7 0Z", class_="event")
                 drawn.append(tag("svg", mark_of, x=share(x(event.day)), y=top + _BAR_Y + _BAR // 2, overflow="visible"))
-    return picture(ident, title, description, height, *drawn)
+    return picture(ident, title, description, height, *drawn, axis=False)
 
 
 def axis_days(first: date, last: date, most: int = 12) -> list[date]:

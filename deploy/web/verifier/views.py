@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 from deploy.web.charts import Band, Cell, Event, Line, Prefix, Row, Series, Span, prefix
 from mrv.day_account import sign
 from mrv.tracing.around import MeterLine
-from mrv.tracing.device_days import DeviceDayTrace, RegisterTrace
+from mrv.tracing.device_days import DeviceDayTrace, IntervalTrace, RegisterTrace
 from mrv.tracing.energy import BetweenLine, DayEnergyRow, MonthEnergy, Months, YearTotal
+from mrv.tracing.rules import rule_text
 
 _SERIES = 6
 _QUIET = frozenset({"register.normal@1", "register.opening@1"})
@@ -157,7 +158,7 @@ def heat_rows(
     Parameters
     ----------
     words
-        In the reader's language: `not_credited`, `no_reading`.
+        In the reader's language: `not_credited`, `set_aside`, `no_reading`.
     """
     unit = prefix([one.credited_wh for row in rows for one in row.days.values()])
     several = len({(row.system, row.site, row.device) for row in rows}) < len(rows)
@@ -175,14 +176,32 @@ def _cell(row: DayEnergyRow | None, unit: Prefix, base: str, words: Mapping[str,
         return None
     value = unit.of(row.credited_wh)
     said = f"{row.site}/{row.device}, {row.day}: {value:,.3f} {unit.sign}Wh"
-    said += f", {words['not_credited']}" if row.has_withheld else ""
+    flag = "!" if is_lost(row) else "·" if row.has_withheld else ""
+    said += {"!": f", {words['not_credited']}", "·": f", {words['set_aside']}", "": ""}[flag]
     said += f", {words['no_reading']}" if not row.samples else ""
     return Cell(
         value if row.samples or row.credited_wh else None,
         said,
         day_path(base, row.site, row.device, row.day),
-        "!" if row.has_withheld else "",
+        flag,
     )
+
+
+def is_lost(row: DayEnergyRow) -> bool:
+    """Tell whether energy of the day was not credited; false where only readings were set aside."""
+    return (
+        bool(row.withheld_wh)
+        or row.left_out is not None
+        or any(
+            count and rule_text(rule).takes and rule_text(rule).counts != "readings"
+            for rule, count in row.rules.items()
+        )
+    )
+
+
+def unusual_intervals(register: RegisterTrace) -> list[IntervalTrace]:
+    """Choose the intervals that something unusual was decided about."""
+    return [one for one in register.intervals if one.rule.id not in _QUIET or one.withheld_wh or not one.counts]
 
 
 def unusual(rules: Mapping[str, int]) -> dict[str, int]:
