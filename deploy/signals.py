@@ -23,3 +23,31 @@ def on_end(stop: Callable[[], object]) -> None:
         os._exit(128 + signal.sigwait(_ENDING))
 
     threading.Thread(target=wait, name="jcm-mrv-signals", daemon=True).start()
+
+
+class Ending:
+    """What is stopped on the first SIGTERM or SIGINT, whenever it was begun.
+
+    Make it before anything is imported that begins threads of its own (numpy's do): they would take the signals.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stops: list[Callable[[], object]] = []
+        self._ended = False
+        on_end(self._end)
+
+    def stops(self, stop: Callable[[], object]) -> None:
+        """Call `stop` at the end; at once where that has come already."""
+        with self._lock:
+            self._stops.append(stop)
+            late = self._ended
+        if late:
+            stop()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            stops = list(self._stops)
+        for stop in stops:
+            stop()

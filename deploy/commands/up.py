@@ -18,14 +18,18 @@ def up(*, port: int | None) -> None:
 
     For one machine. What outgrows it runs as `collect`, `schedule` and `serve`, as many of each as are needed.
     """
+    from deploy.signals import Ending
+
+    ending = Ending()
+
     from deploy import logs
     from deploy.alerts.composition import alerting
-    from deploy.commands.collect import know_last_readings, make_collector, serve_health, watch
+    from deploy.commands.collect import is_ready, know_last_readings, make_collector, serve_health, status_of
     from deploy.commands.evidence import time_stamping
     from deploy.commands.schedule import Running, make
+    from deploy.notify import Watched
     from deploy.servers import endpoints
     from deploy.settings import load_settings
-    from deploy.signals import on_end
     from deploy.web.server import WebServer
 
     settings = load_settings()
@@ -38,9 +42,12 @@ def up(*, port: int | None) -> None:
     web = WebServer(
         servers, port, live=lambda: [*collector.live(), *running.live()], metrics=[collector.metrics.registry]
     )
-    watched = watch(collector)
-    # Signals first: every thread that is begun later leaves them to the one that waits for them.
-    on_end(watched.ending(collector.stop))
+    watched = Watched(
+        lambda: [*collector.live(), *running.live(), *web.live()],
+        ready=lambda: web.started and is_ready(collector),
+        status=lambda: status_of(collector),
+    )
+    ending.stops(watched.ending(collector.stop))
     serving = Serving(web.run, collector.stop)
     with ExitStack() as stack:
         if settings.health_port:

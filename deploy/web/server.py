@@ -1,6 +1,7 @@
 """The web server of one process: it listens before it says so, and ends when it is told to, from any thread."""
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -20,6 +21,9 @@ from sql.migrator import check
 log = structlog.get_logger()
 # What somebody downloads gets this long to end; streams of live rates are ended at once.
 _GRACE_S = 10
+# The loop only hands work to threads; where it does not come round in so long, something blocks it.
+_BEAT_S = 1
+_STUCK_S = 30.0
 
 
 class WebServer:
@@ -63,6 +67,7 @@ class WebServer:
         state = make_state(servers, self.port, registry)
         self.url = state.url
         """How people reach it."""
+        self._beat = 0.0
         self._server = uvicorn.Server(
             uvicorn.Config(
                 make_app(state, registry=registry, live=live),
@@ -73,8 +78,23 @@ class WebServer:
                 forwarded_allow_ips=settings.web_trusted_proxies,
                 timeout_graceful_shutdown=_GRACE_S,
                 lifespan="on",
+                callback_notify=self._go_round,
+                timeout_notify=_BEAT_S,
             )
         )
+
+    @property
+    def started(self) -> bool:
+        """Whether requests are answered."""
+        return self._server.started
+
+    def live(self) -> list[Check]:
+        """Say whether the loop that answers goes round."""
+        stuck = time.monotonic() - self._beat if self._beat else 0.0
+        return [Check("web", stuck < _STUCK_S, f"last went round {stuck:.0f} s ago")]
+
+    async def _go_round(self) -> None:
+        self._beat = time.monotonic()
 
     def run(self) -> None:
         """Answer until `stop`."""
