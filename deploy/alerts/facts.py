@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ from sql.named import load
 
 LAG_READINGS = 12
 _QUERIES = load("alerts")
+_DAY = timedelta(days=1)
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_RECENT = timedelta(days=3)
+_HABIT = timedelta(days=5)
+"""A habit is that of three days, the first at most one before the last reading, and half a day around each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,8 @@ def gather(connection: Connection, config: AlertsFile, *, sealing: bool = False,
 def _gather(connection: Connection, config: AlertsFile, *, sealing: bool, folder: Path | None) -> Facts:
     now: datetime = _one(connection, "now")[0]
     sites = [SiteFacts(*row) for row in connection.execute(_QUERIES["sites"], {"replay": REPLAY})]
-    seals, last_sealed, unsealed_from = _one(connection, "sealed")
+    last_sealed: date | None = _one(connection, "sealed")[0]
+    sealed_until = _EVER if last_sealed is None else datetime.combine(last_sealed + _DAY, time(), UTC)
     last_look = _one(connection, "last_look")[0]
     overdue = connection.execute(
         _QUERIES["overdue"], {"after": timedelta(seconds=config.rules.schedule_missed.day_after_s)}
@@ -139,11 +145,11 @@ def _gather(connection: Connection, config: AlertsFile, *, sealing: bool, folder
         sites=tuple(sites),
         devices=tuple(_devices(connection, config, sites, now)),
         quarantined=_quarantined(connection, config, sites),
-        unbalanced=dict(_unbalanced(connection, last_sealed, now)),
+        unbalanced=dict(_unbalanced(connection, sealed_until, now)),
         accounts=tuple(site for (site,) in connection.execute(_QUERIES["accounts"])),
-        seals=sealing or seals,
+        seals=sealing or last_sealed is not None,
         last_sealed=last_sealed,
-        unsealed_from=unsealed_from,
+        unsealed_from=_one(connection, "unsealed", after=sealed_until)[0],
         last_look=last_look,
         overdue=tuple(Overdue(*row) for row in overdue),
         database_bytes=_one(connection, "database_bytes")[0],
@@ -168,7 +174,8 @@ def _devices(
     }
     habits: dict[int, bool | None] = {}
     if quiet:
-        given = {"devices": list(quiet), "lasts": list(quiet.values())}
+        after = min(quiet.values()) - _HABIT
+        given = {"devices": list(quiet), "lasts": list(quiet.values()), "after": after}
         for number, recorded, at_this_time in connection.execute(_QUERIES["habits"], given):
             habits[number] = at_this_time * 2 > recorded if recorded >= 2 else None
     for number, site, project, device, kind, installed_at, last_ts, last_received, count, least_s, most_s in rows:
@@ -217,12 +224,12 @@ def _quarantined(connection: Connection, config: AlertsFile, sites: Iterable[Sit
     return found
 
 
-def _unbalanced(connection: Connection, last_sealed: date | None, now: datetime) -> Iterable[tuple[str, str]]:
+def _unbalanced(connection: Connection, sealed_until: datetime, now: datetime) -> Iterable[tuple[str, str]]:
     for site, kind in connection.execute(_QUERIES["unbalanced"]):
         yield site, f"{kind} received are not stored + duplicate + conflict + quarantined"
     # What is sealed was counted when it was sealed; where that is recent, the rest is counted now.
-    if last_sealed is not None and now.date() - last_sealed <= timedelta(days=3):
-        for site, counted, kept in connection.execute(_QUERIES["kept"]):
+    if now - sealed_until <= _RECENT:
+        for site, counted, kept in connection.execute(_QUERIES["kept"], {"after": sealed_until}):
             yield site, f"{counted:,} messages were counted, {kept:,} are kept or sealed"
 
 
@@ -236,7 +243,7 @@ def _volume(folder: Path | None) -> Volume | None:
     return Volume(usage.total, usage.free)
 
 
-def _one(connection: Connection, name: str) -> tuple[Any, ...]:
-    row = connection.execute(_QUERIES[name]).fetchone()
+def _one(connection: Connection, name: str, **given: object) -> tuple[Any, ...]:
+    row = connection.execute(_QUERIES[name], given).fetchone()
     assert row is not None  # noqa: S101 - these queries give one row
     return row

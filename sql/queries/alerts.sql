@@ -70,7 +70,8 @@ where last.days is not null
 
 -- name: habits
 -- Of the last three days before a device's last reading: on how many there was a reading at all, and on how many there
--- was one at this time of day. Days are counted back from now, so that the silence itself is not taken for a habit.
+-- was one at this time of day. Days are counted back from now, so that the silence itself is not taken for a habit. The
+-- bound leaves the chunks out that no device needs, which makes it ten times as fast on a year.
 select quiet.device_id, count(*) filter (where day.recorded), count(*) filter (where day.heard)
 from unnest(%(devices)s::integer[], %(lasts)s::timestamptz[]) as quiet(device_id, last_ts)
 cross join generate_series(0, 2) as n
@@ -81,10 +82,10 @@ cross join lateral (
 cross join lateral (
     select exists (
         select from reading r where r.device_id = quiet.device_id
-            and r.ts between then_.at - interval '30 minutes' and then_.at + interval '30 minutes'
+            and r.ts between then_.at - interval '30 minutes' and then_.at + interval '30 minutes' and r.ts > %(after)s
     ) as heard, exists (
         select from reading r where r.device_id = quiet.device_id
-            and r.ts between then_.at - interval '12 hours' and then_.at + interval '12 hours'
+            and r.ts between then_.at - interval '12 hours' and then_.at + interval '12 hours' and r.ts > %(after)s
     ) as recorded
 ) day
 group by quiet.device_id
@@ -111,12 +112,11 @@ having sum(messages_received) <> sum(messages_stored + messages_duplicate + mess
 
 -- name: kept
 -- Messages that were counted, beside those that were sealed and those that lie there since: all of them, or it is told.
-with sealed as (select max(day) as last_day from seal),
-kept as (
+with kept as (
     select site_id, sum(messages)::bigint as messages from seal group by site_id
     union all
     select coalesce(m.site_id, ''), count(*) from message m
-    where m.received_at >= (select (last_day + 1)::timestamp at time zone 'UTC' from sealed)
+    where m.received_at >= %(after)s
     group by 1
 )
 select coalesce(a.site_id, k.site_id), coalesce(a.messages, 0), coalesce(k.messages, 0)
@@ -125,10 +125,11 @@ full join (select site_id, sum(messages)::bigint as messages from kept group by 
 where coalesce(a.messages, 0) <> coalesce(k.messages, 0)
 
 -- name: sealed
-select exists (select from seal), (select max(day) from seal), (
-    select min(received_at) from message
-    where received_at >= coalesce((select max(day) + 1 from seal)::timestamp at time zone 'UTC', '-infinity')
-)
+select max(day) from seal
+
+-- name: unsealed
+-- The bound is given as a value: a subquery in its place would look into each of a year's chunks.
+select min(received_at) from message where received_at >= %(after)s
 
 -- name: last_look
 -- Whoever is in the middle of long work does not look for more; its heartbeat says that it lives.
