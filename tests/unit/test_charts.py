@@ -133,7 +133,7 @@ class TestBars:
         systems = [Series("pv-1", [1.0, 2.0, None]), Series("pv-2", [3.0, 0.0, -1.0])]
         drawn = bars("eg", "Energy", "by month", months, systems, "MWh", links=["a", "b", None])
         root = read(drawn)
-        assert root.get("role") == "img"
+        assert root.get("role") == "group"  # within an image no link is told
         assert root.get("aria-labelledby") == "eg-t eg-d"
         assert [of(root, tag)[0].text for tag in ("title", "desc")] == ["Energy", "by month"]
         first, second = of(root, "rect", "f1"), of(root, "rect", "f2")

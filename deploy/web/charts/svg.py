@@ -35,13 +35,15 @@ def picture(ident: str, title: str, description: str, height: int, *content: Con
 
     With an `axis` the style sheet leaves `LEFT` pixels beside it, where the labels of the y axis hang out of the frame.
     """
+    # What is within an image is not told to whoever cannot see it, and a link must be.
+    role = "group" if any("<a " in one for one in content) else "img"
     return tag(
         "svg",
         tag("title", title, id=f"{ident}-t"),
         tag("desc", description, id=f"{ident}-d"),
         *content,
         class_="chart axes" if axis else "chart",
-        role="img",
+        role=role,
         aria_labelledby=f"{ident}-t {ident}-d",
         width="100%",
         height=height,
