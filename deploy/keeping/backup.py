@@ -14,7 +14,7 @@ from deploy.keeping.archive import DUMP, Keys, Manifest, Table, Writer
 from deploy.keeping.content import About, about, hypertables, session_settings, table, tables
 from deploy.keeping.errors import KeepingError
 from deploy.keeping.tools import find_tool, pieces, running
-from mrv.store import snapshot
+from mrv.store import add_audit_event, snapshot
 from sql.connection import Role, connect, describe
 from sql.named import load
 
@@ -69,6 +69,8 @@ def backup(url: str, out: Path, *, keys: KeyFiles | None, code_version: str, tel
             counted = _count(connection, tell)
         manifest = _manifest(writer, server, counted, held, version, code_version, _add_keys(writer, keys, tell))
         writer.close(manifest)
+        detail = {"out": str(out), "rows": sum(one.rows for one in counted.values()), "keys": keys is not None}
+        add_audit_event(connection, "backup.made", manifest.made_at, detail)
     return manifest
 
 

@@ -18,6 +18,7 @@ from deploy.keeping.archive import DUMP, Manifest, Reader
 from deploy.keeping.content import about, check_sequences, hypertables, session_settings, table, tables
 from deploy.keeping.errors import RestoreError, ToolError
 from deploy.keeping.tools import find_tool, pieces, running
+from mrv.store import add_audit_event
 from sql.connection import Role, connect, describe
 from sql.migrator import migrate, migrations
 from sql.named import load
@@ -77,6 +78,8 @@ def restore(backup: Reader, target: Target, *, again: bool, code_version: str, t
     _mark(target, "unmark_restoring")
     for done in migrate(target.owner, code_version=code_version):
         tell(f"applied {done.version:04} {done.name}, which the backup did not have")
+    with connect(target.owner, Role.OWNER, application="jcm-mrv restore") as owner:
+        add_audit_event(owner, "backup.restored", manifest.made_at, {"file": backup.path.name, "into": target.name})
     tell("roles and what each may do: as this version has them")
 
 

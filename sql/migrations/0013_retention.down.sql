@@ -15,6 +15,7 @@ drop function refuse_revision_of_dropped();
 drop function drop_message_chunk(timestamptz, interval, boolean);
 drop function message_chunks(interval, boolean);
 drop function message_chunk_stays(timestamptz, timestamptz, interval, boolean);
+drop function message_needed(text, timestamptz, interval);
 drop function messages_needed_from(text, interval);
 drop function first_open_day(text, interval);
 drop function period_is_closed(integer, interval);

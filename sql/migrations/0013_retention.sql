@@ -65,12 +65,12 @@ $$;
 
 -- The first day of the crediting period that is not in a closed period; null when all are.
 create function first_open_day(of_project text, keep interval) returns date language sql stable as $$
+    with closed as materialized (
+        select first_day, last_day from period where project_id = of_project and period_is_closed(period_id, keep)
+    )
     select min(d)::date
     from project p, generate_series(p.crediting_from::timestamp, p.crediting_to::timestamp, interval '1 day') d
-    where p.id = of_project and not exists (
-        select from (select first_day, last_day from period
-                     where project_id = of_project and period_is_closed(period_id, keep)) c
-        where d between c.first_day and c.last_day)
+    where p.id = of_project and not exists (select from closed c where d between c.first_day and c.last_day)
 $$;
 
 -- What a project's revisions to come may need: all from this instant on. Before the first open day that is the readings
@@ -107,12 +107,26 @@ begin
 end
 $$;
 
+-- Why what is of an instant is needed by a project; null when it is not.
+create function message_needed(of_project text, at timestamptz, keep interval) returns text language plpgsql stable as $$
+declare
+    needed_from timestamptz := messages_needed_from(of_project, keep);
+begin
+    if at < needed_from then
+        return null;
+    end if;
+    return format('%s needs what is from %s on: %s is not in a period that was notified %s ago, with bundles of all its '
+        'revisions on record', of_project, needed_from, first_open_day(of_project, keep), keep);
+end
+$$;
+
 -- Why a chunk of `message` stays; no row when it may go. `also_quarantined` lets go what waits in quarantine, too.
 create function message_chunk_stays(chunk_start timestamptz, chunk_end timestamptz, keep interval,
     also_quarantined boolean) returns setof text language plpgsql stable as $$
 declare
     said text;
     number bigint;
+    needed boolean := false;
 begin
     if keep is null or keep < interval '1 year' then
         raise exception using errcode = 'JR001', message = 'messages are kept for at least one year';
@@ -135,27 +149,32 @@ begin
         return next format('%s payloads are not what was received', number);
     end if;
     -- A message may be needed where it was received, which a result counts by the quarter of an hour, and where its
-    -- readings lie.
+    -- readings lie. The second is looked at only when the first lets it go: it costs a look into all chunks of readings.
     for said in
-        select format('%s needs what is from %s on: %s is not in a period that was notified %s ago, with bundles of all its revisions on record',
-            used.project_id, needed.at, first_open_day(used.project_id, keep), keep)
-        from (select project_id, max(at) as last from (
-                  select s.project_id, max(m.received_at) as at
-                  from message m join site s on s.id = m.site_id
-                  where m.received_at >= chunk_start and m.received_at < chunk_end group by 1
-                  union all
-                  select d.project_id, max(r.ts) from reading r join device d using (device_id)
-                  where r.received_at >= chunk_start and r.received_at < chunk_end group by 1
-                  union all
-                  select d.project_id, max(p.ts) from reading_part p join device d using (device_id)
-                  where p.received_at >= chunk_start and p.received_at < chunk_end group by 1
-              ) either group by project_id) used
-        cross join lateral (select messages_needed_from(used.project_id, keep) as at) needed
-        where used.last >= needed.at
-        order by 1
+        select message_needed(s.project_id, max(m.received_at), keep)
+        from message m join site s on s.id = m.site_id
+        where m.received_at >= chunk_start and m.received_at < chunk_end group by s.project_id order by s.project_id
     loop
-        return next said;
+        if said is not null then
+            needed := true;
+            return next said;
+        end if;
     end loop;
+    if not needed then
+        for said in
+            select message_needed(project_id, max(ts), keep)
+            from (select d.project_id, r.ts from reading r join device d using (device_id)
+                  where r.received_at >= chunk_start and r.received_at < chunk_end
+                  union all
+                  select d.project_id, p.ts from reading_part p join device d using (device_id)
+                  where p.received_at >= chunk_start and p.received_at < chunk_end) made
+            group by project_id order by project_id
+        loop
+            if said is not null then
+                return next said;
+            end if;
+        end loop;
+    end if;
     select count(distinct q.message_id) into number from quarantine q
     where q.received_at >= chunk_start and q.received_at < chunk_end and q.released_at is null;
     if number > 0 and not also_quarantined then
