@@ -131,8 +131,11 @@ def hall(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Ite
     (folder / "passwords").write_text(password_file({"collector": PASSWORD, SITE: PASSWORD}))
     configuration = (
         f"listener {plain} 127.0.0.1\nallow_anonymous false\nacl_file {folder / 'acl'}\npersistence true\n"
-        f"password_file {folder / 'passwords'}\nmax_queued_messages 1000000000\npid_file {folder / 'pid'}\n{tls}"
+        f"password_file {folder / 'passwords'}\nmax_queued_messages 1000000000\npid_file {folder / 'pid'}\n"
+        f"include_dir {folder / 'tls'}\n"
     )
+    (folder / "tls").mkdir()
+    (folder / "tls" / "tls.conf").write_text(tls)
     broker = OwnMosquitto(servers, folder, configuration, port)
     broker.start()
     yield Hall(broker, authority, port, plain, tmp_path_factory.mktemp("clients"))
