@@ -7,11 +7,12 @@ a process of its own, as it would in service.
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,13 +20,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from deploy.access import accounts, tokens
+from deploy.access.principal import AccountRole, Scope
 from deploy.commands.status import as_table
 from deploy.committed import committed, wait_for_commit
-from deploy.errors import DemoError
+from deploy.errors import DemoError, HealthServerError
 from deploy.files import write_whole
 from deploy.period_view import show
 from deploy.registry import apply
 from deploy.servers import Endpoints
+from deploy.web.server import WebServer
 from devices import declaration_file, demo_site
 from devices.mqtt_url import parse
 from devices.publisher import Publisher
@@ -68,7 +72,7 @@ class Demo:
                 self._report(revision)
                 if then_exit:
                     return
-                with suppress(KeyboardInterrupt):
+                with suppress(KeyboardInterrupt), self._pages():
                     self._keep_collecting()
 
     def _declare(self) -> None:
@@ -156,6 +160,30 @@ class Demo:
             write_whole(path, render(result, revision.basis.declaration, report_format))
             self._step(f"{_shown(path)}: {what}")
 
+    @contextmanager
+    def _pages(self) -> Iterator[None]:
+        """Serve the pages, and say how somebody signs in as each of the two who work with them."""
+        server = _web_server(self.servers)
+        thread = threading.Thread(target=server.run, name="jcm-mrv-web")
+        thread.start()
+        try:
+            self._step(f"pages: {server.url}; sign in with one of these tokens, which are valid for a day")
+            for name, role in (("demo-verifier", AccountRole.VERIFIER), ("demo-operator", AccountRole.OPERATOR)):
+                self.console.print(
+                    f"    {role}: [bold]{self._token(name, role)}[/bold]", highlight=False, soft_wrap=True
+                )
+            yield
+        finally:
+            server.stop()
+            thread.join()
+
+    def _token(self, name: str, role: AccountRole) -> str:
+        with connect(self.servers.database_url, Role.SERVICE, application="jcm-mrv demo") as connection:
+            if name not in {account.name for account in accounts.list_accounts(connection)}:
+                accounts.add(connection, name, f"Demo {role}", demo_site.THIRD_PARTY_ENTITY)
+            accounts.grant(connection, name, role, demo_site.PROJECT)
+            return tokens.issue(connection, name, "demo", tuple(Scope), timedelta(days=1)).token
+
     def _keep_collecting(self) -> None:
         self.console.print(
             "\nThe site keeps publishing, simulated from now on, and the collector keeps collecting. Ctrl-C ends it.\n"
@@ -185,6 +213,13 @@ class Demo:
 
     def _step(self, text: str) -> None:
         self.console.print(f"[dim]·[/dim] {text}", highlight=False, soft_wrap=True)
+
+
+def _web_server(servers: Endpoints) -> WebServer:
+    with suppress(HealthServerError):
+        return WebServer(servers)
+    # Something else has the usual port.
+    return WebServer(servers, 0)
 
 
 def _demo_only(found: Health) -> Health:

@@ -27,6 +27,7 @@ from devices.topics import readings
 
 PROJECT = "DEMO"
 SITE = "demo-golden"
+THIRD_PARTY_ENTITY = "Demonstration Certification Body"
 STEP = timedelta(minutes=15)
 """The recordings' interval."""
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import Broker
+from tests.forked import run_command
 from tests.harness import declare, forget_session, numbered, one, publish, wait_until
 
 SITE = "up-a"
@@ -95,6 +96,6 @@ def test_a_port_that_is_taken_is_said_in_one_line(database: str, tmp_path: Path)
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, setting: str, value: str, said: str) -> None:
-    with running(tmp_path, "serve", **{setting: value}) as (process, log):
-        assert process.wait(30) == 1
-    assert log.read_text().startswith(f"jcm-mrv: {said}")
+    done = run_command("serve", environment={setting: value}, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"jcm-mrv: {said}")
