@@ -30,6 +30,7 @@ class Role(StrEnum):
     PARTICIPANT = "jcm_mrv_participant"
     OPERATOR = "jcm_mrv_operator"
     SERVICE = "jcm_mrv_service"
+    EXPORTER = "jcm_mrv_exporter"
 
     @property
     def scoped(self) -> bool:

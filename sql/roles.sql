@@ -7,7 +7,7 @@ declare
 begin
     foreach name in array array['jcm_mrv_collector', 'jcm_mrv_mrv', 'jcm_mrv_reader', 'jcm_mrv_verifier',
                                 'jcm_mrv_participant', 'jcm_mrv_operator', 'jcm_mrv_service', 'jcm_mrv_verifier_served',
-                                'jcm_mrv_participant_served', 'jcm_mrv_operator_served'] loop
+                                'jcm_mrv_participant_served', 'jcm_mrv_operator_served', 'jcm_mrv_exporter'] loop
         if not exists (select from pg_roles where rolname = name) then
             begin
                 execute format('create role %I nologin noinherit', name);
@@ -21,7 +21,7 @@ begin
     end loop;
     -- The service takes the role of whoever asks, for the length of a request, and inherits none of their rights.
     foreach name in array array['jcm_mrv_reader', 'jcm_mrv_verifier_served', 'jcm_mrv_participant_served',
-                                'jcm_mrv_operator_served'] loop
+                                'jcm_mrv_operator_served', 'jcm_mrv_exporter'] loop
         if not pg_has_role('jcm_mrv_service', name, may_become) then
             begin
                 execute format('grant %I to jcm_mrv_service', name);
@@ -34,13 +34,13 @@ $$;
 
 revoke all on all tables in schema public
     from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant,
-    jcm_mrv_operator, jcm_mrv_service;
+    jcm_mrv_operator, jcm_mrv_service, jcm_mrv_exporter;
 revoke all on all sequences in schema public
     from jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant,
-    jcm_mrv_operator, jcm_mrv_service;
+    jcm_mrv_operator, jcm_mrv_service, jcm_mrv_exporter;
 grant usage on schema public
     to jcm_mrv_collector, jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_verifier, jcm_mrv_participant,
-    jcm_mrv_operator, jcm_mrv_service;
+    jcm_mrv_operator, jcm_mrv_service, jcm_mrv_exporter;
 
 -- The collector adds what was received. It cannot change or delete a row of evidence.
 grant select on project, site, device, device_install, declaration, period_revision, seal, schema_migration
@@ -65,8 +65,13 @@ grant insert, update on alert_notice to jcm_mrv_mrv;
 -- The reader reads everything and changes nothing.
 grant select on all tables in schema public to jcm_mrv_reader;
 
+-- As the reader, and writes bundles (`jcm-mrv serve`): what hides their confidential values, and that they were written.
+grant select on all tables in schema public to jcm_mrv_exporter;
+grant insert on evidence_salt, evidence_bundle to jcm_mrv_exporter;
+
 -- Who may do what is nobody's business but the owner's and the service's.
-revoke all on account, account_grant, api_token, web_session, login_project from jcm_mrv_mrv, jcm_mrv_reader;
+revoke all on account, account_grant, api_token, web_session, login_project
+    from jcm_mrv_mrv, jcm_mrv_reader, jcm_mrv_exporter;
 
 -- Who verifies, who is verified, and who operates: each reads the projects of its session (scope.sql), nothing of
 -- `public`, and takes only its own steps (0008_verification.sql). Their audit events are written by the database; keys

@@ -136,10 +136,18 @@ ACCESS = {"account", "account_grant", "api_token", "web_session", "login_project
 
 
 def test_rights_are_seen_by_the_service_only(shared_database: str) -> None:
-    for role in (Role.COLLECTOR, Role.MRV, Role.READER, *SCOPED):
+    for role in (Role.COLLECTOR, Role.MRV, Role.READER, Role.EXPORTER, *SCOPED):
         with connect(shared_database, role) as connection:
             rows = connection.execute(PRIVILEGES, ["public"]).fetchall()
             assert [name for name, *may in rows if name in ACCESS and any(may)] == [], role
+
+
+def test_who_writes_bundles_writes_nothing_else(shared_database: str) -> None:
+    with connect(shared_database, Role.EXPORTER) as connection:
+        rows = connection.execute(PRIVILEGES, ["public"]).fetchall()
+    assert {name for name, insert, _, _ in rows if insert} == {"evidence_salt", "evidence_bundle"}
+    assert [name for name, _, change, _ in rows if change] == []
+    assert {name for name, _, _, read in rows if not read} == ACCESS
 
 
 def test_the_service_reads_rights_and_no_evidence_and_takes_nothing_from_the_record(shared_database: str) -> None:
