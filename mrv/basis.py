@@ -5,6 +5,7 @@ declaration say by now.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -156,7 +157,13 @@ class Basis:
             },
             "notes": notes,
         }
-        return cls.from_texts(canonical_json(declaration), canonical_text(content))
+        basis = cls.from_texts(canonical_json(declaration), canonical_text(content))
+        for label, point in basis.counted_twice():
+            raise PeriodError(
+                f"register {point} of {label} counts twice: a [[pv_system.meter]] names it, and so does one that it "
+                "replaced; name the first of a place only"
+            )
+        return basis
 
     @classmethod
     def from_texts(cls, declarations_text: str, methodology_text: str) -> "Basis":
@@ -209,6 +216,18 @@ class Basis:
                 owner[entry.label] = system.id
                 found.append(entry)
         return tuple(found)
+
+    def counted_twice(self) -> list[tuple[str, str]]:
+        """List registers that count more than once, by device and point: a replacement stands in its place already."""
+        generated = {
+            (one.label, one.point)
+            for system in self.declaration.pv_systems
+            for device in self.declaration.credited_devices(system)
+            for one in (Credited(system, self.declaration.site(device.site), device),)
+        }
+        found = Counter(generated)
+        found.update((one.label, one.point) for place in self.further() for one in place)
+        return sorted(register for register, count in found.items() if count > 1)
 
     def further(self) -> tuple[tuple[Credited, ...], ...]:
         """List the registers that count besides the generation, in the order of system, device and point.

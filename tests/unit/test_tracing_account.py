@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mrv.basis import row_id
 from mrv.day_account import LEFT_OUT, LINES, sign
+from mrv.errors import PeriodError
 from mrv.quality.rules import CURRENT, REGISTER_ONLY
 from tests.meters import BATTERY, FIRST, LAST, VALID, calibration, computed, declared, hourly, meter, mpe
 from tests.unit.test_meters_invoices import OPTION_B, invoice
@@ -158,3 +159,12 @@ def test_a_day_without_an_invoice_says_so():
     done = computed(declared(OPTION_B, meter("m-1", mpe("0.2"), VALID), invoice("240", FIRST, until)))
     assert {one.day.energy.day > until for one in done.account.days if one.left_out == "not_invoiced"} == {True}
     assert_adds_up(done)
+
+
+def test_a_replacement_that_is_named_beside_what_it_replaced_is_refused():
+    replaced = meter("b-1", 'replaced_by = "b-2"\nremoved = { at = 2021-03-10T00:00:00Z }\n')
+    twice = BATTERY + BATTERY.replace("b-1", "b-2")
+    new = meter("b-2").replace("2019-01-01", "2021-03-10T00:00:00Z")
+    with pytest.raises(PeriodError, match=r"register TotWhExp of s/b-2 counts twice"):
+        declared(twice, meter("m-1"), replaced, new, methodology="ID_AM017")
+    assert declared(BATTERY, meter("m-1"), replaced, new, methodology="ID_AM017").counted_twice() == []
