@@ -43,8 +43,8 @@ def build(url: str, folder: Path) -> World:
     for number, device in enumerate(("inv-1", "inv-2")):
         topic = f"jcm/v1/{plant.site}/{device}/readings"
         rows = [row for row in curve(plant) if number or row[0].date() != date(2021, 3, 16)]
-        for n in range(0, len(rows), 6):
-            some = rows[n : n + 6]
+        for n in range(0, len(rows), 24):
+            some = rows[n : n + 24]
             sent = [(topic, said(*row)) for row in some]
             receive(plant.owner, sent, some[-1][0] + STEP, first_id=100_000 * (number + 1) + n)
     device = plant.owner.execute("select min(device_id) from device where site_id = %s", [plant.site]).fetchone()[0]
@@ -82,5 +82,6 @@ def _declared(text: str) -> str:
     text += DEVICE_TOML.format(id="inv-2", site=f"s-{PROJECT}", system="pv-2").replace(
         "installed = 2019-01-01", 'installed = 2019-01-01\nserial_number = "S-2"'
     )
-    text += f'\n[[pv_system]]\nid = "pv-2"\nsite = "s-{PROJECT}"\ncapacity_kw = 120\nconnection = "grid"\ncredited_by = ["*"]\n'
+    text += f'\n[[pv_system]]\nid = "pv-2"\nsite = "s-{PROJECT}"\ncapacity_kw = 120\n'
+    text += 'connection = "grid"\ncredited_by = ["*"]\n'
     return text.replace('title = "A test plant"', f'title = "A test plant"\nthird_party_entity = "{ENTITY}"')
