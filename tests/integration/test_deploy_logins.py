@@ -61,7 +61,7 @@ def login(shared_database, passwords, run):
     [
         ("collect", {Role.COLLECTOR, Role.READER}),
         ("schedule", {Role.MRV}),
-        ("serve", {Role.SERVICE, Role.READER, Role.VERIFIER, Role.PARTICIPANT, Role.OPERATOR}),
+        ("serve", {Role.SERVICE, Role.READER, Role.EXPORTER}),
     ],
 )
 def test_a_login_takes_its_roles_and_no_other(login, name, roles):
