@@ -89,6 +89,12 @@ FLEET_FAMILIES: Mapping[str, Family] = {
         Family("jcm_mrv_database_limit_bytes", "gauge", "How large it may become, where that is set."),
         Family("jcm_mrv_volume_bytes", "gauge", "The size of its volume, where this process sees it."),
         Family("jcm_mrv_volume_free_bytes", "gauge", "What is free on it."),
+        Family(
+            "jcm_mrv_certificate_end_timestamp_seconds",
+            "gauge",
+            "When what certificate_ending told of ends; none for what lasts.",
+            ("what", "name"),
+        ),
         Family("jcm_mrv_alerts", "gauge", "Open alerts, as the schedule last judged.", ("rule", "severity", "state")),
         Family("jcm_mrv_notices_unsent", "gauge", "Notices that no target has taken yet.", ("target",)),
         Family(
@@ -198,6 +204,9 @@ def values_of(facts: Facts, judged: Judgement, config: AlertsFile) -> dict[str, 
         "jcm_mrv_overdue_days": {**{(site,): 0 for site in known}, **{(one.site,): one.days for one in facts.overdue}},
         "jcm_mrv_database_bytes": {(): facts.database_bytes},
         "jcm_mrv_database_limit_bytes": _told({(): config.rules.disk_filling.database_limit_bytes}),
+    }
+    found["jcm_mrv_certificate_end_timestamp_seconds"] = {
+        (one.what, one.name): one.ends.timestamp() for one in reversed(facts.certificates)
     }
     if facts.volume is not None:
         found["jcm_mrv_volume_bytes"] = {(): facts.volume.total_bytes}

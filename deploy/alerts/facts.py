@@ -84,6 +84,18 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """One that ends before long, of what this process can see."""
+
+    what: str
+    """certificate, authority or revocation list."""
+    name: str
+    """Of whom; empty for the others."""
+    ends: datetime
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything, at one instant of the database's clock."""
 
@@ -106,6 +118,8 @@ class Facts:
     overdue: tuple[Overdue, ...] = ()
     database_bytes: int = 0
     volume: Volume | None = None
+    certificates: tuple[Certificate, ...] = ()
+    """The first to end first."""
 
 
 def gather(connection: Connection, config: AlertsFile, *, sealing: bool = False, folder: Path | None = None) -> Facts:

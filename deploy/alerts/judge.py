@@ -84,6 +84,7 @@ def judge(facts: Facts, config: AlertsFile, now: datetime) -> Judgement:
         *_seals(facts, config, now),
         *_schedule(facts, config, now),
         *_disk(facts, config, now),
+        *_certificates(facts, config, now),
     ):
         if isinstance(found, Firing):
             firing[found.key] = found
@@ -285,6 +286,15 @@ def _disk(facts: Facts, config: AlertsFile, now: datetime) -> _Found:
     elif volume.free_bytes < limits.free_bytes or volume.free_bytes < limits.free_share * volume.total_bytes:
         said = f"the database's volume has {_bytes(volume.free_bytes)} free of {_bytes(volume.total_bytes)}"
         yield _fire(config, "disk_filling", "volume", now, said)
+
+
+def _certificates(facts: Facts, config: AlertsFile, now: datetime) -> _Found:
+    within = timedelta(seconds=config.rules.certificate_ending.within_s)
+    # Of several by one name the first to end counts.
+    for one in reversed(facts.certificates):
+        if one.ends - now <= within:
+            subject = f"{one.what} {one.name}".strip()
+            yield _fire(config, "certificate_ending", subject, min(now, one.ends), one.said)
 
 
 def sun_is_up(site: SiteFacts, since: datetime, until: datetime, above_deg: float) -> bool:

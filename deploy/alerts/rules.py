@@ -146,6 +146,13 @@ class ClockSkew(Thresholds):
     slow_s: int = Field(default=300, gt=0, description="readings come so long after it, all by the same lag")
 
 
+class CertificateEnding(Thresholds):
+    """Thresholds of `certificate_ending`."""
+
+    keep_s: int = 0
+    within_s: int = Field(default=1_209_600, gt=0, description="it ends within so long, or has ended")
+
+
 class Rules(BaseModel):
     """All rules with their thresholds."""
 
@@ -161,6 +168,7 @@ class Rules(BaseModel):
     seal_late: SealLate = SealLate()
     schedule_missed: ScheduleMissed = ScheduleMissed()
     disk_filling: DiskFilling = DiskFilling()
+    certificate_ending: CertificateEnding = CertificateEnding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +262,13 @@ RULES: Mapping[str, Rule] = {
             "disk filling",
             "the database nears the size it may have, or its volume is nearly full",
             "make the volume larger, or keep less (docs/operators.md); when it is full, the broker queues",
+            by_site=False,
+        ),
+        Rule(
+            "certificate_ending",
+            "certificate ending",
+            "a certificate for the broker, its authority or its list of revoked ones ends before long, or has ended",
+            "renew it (`jcm-mrv device provision`); with one that has ended nobody is let in, and gateways queue",
             by_site=False,
         ),
     )

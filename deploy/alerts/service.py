@@ -6,9 +6,9 @@ the same key; nothing else is ever sent twice.
 """
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import structlog
 from deploy.alerts import mail, notices, state, webhook
 from deploy.alerts.config import AlertsFile, Email, Webhook
 from deploy.alerts.errors import NoticeError
-from deploy.alerts.facts import Facts, gather
+from deploy.alerts.facts import Certificate, Facts, gather
 from deploy.alerts.judge import Judgement, judge
 from deploy.errors import DeployError
 from sql.errors import StoreError
@@ -48,16 +48,21 @@ class Alerting:
         Whether this installation has a key that seals.
     folder
         A folder on the database's volume where this process can see it, for a file that names none.
+    certificates
+        Tells which certificates end within a time, of those that this process can see.
     """
 
     connect: Connect
     config: AlertsFile
     sealing: bool = False
     folder: Path | None = None
+    certificates: Callable[[datetime, timedelta], Sequence[Certificate]] = lambda _now, _within: ()
 
     def facts(self, connection: psycopg.Connection) -> Facts:
         """Read what is judged."""
-        return gather(connection, self.config, sealing=self.sealing, folder=self.folder)
+        found = gather(connection, self.config, sealing=self.sealing, folder=self.folder)
+        within = timedelta(seconds=self.config.rules.certificate_ending.within_s)
+        return replace(found, certificates=tuple(self.certificates(found.at, within)))
 
     def look(self, connection: psycopg.Connection) -> tuple[Facts, Judgement]:
         """Judge now, and change nothing."""

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from deploy.certificates import Authority, issue_client, make_authority
 from tests.forked import run_command
 from tests.harness import wait_until
 from tests.integration.alert_sinks import mail, web
@@ -149,3 +150,18 @@ def test_the_schedule_judges_while_it_runs_and_ends_at_once(world, hook, tmp_pat
     events = [json.loads(line)["event"] for line in said.splitlines()]
     assert events.count("notice_sent") == 2
     assert "geheim" not in said
+
+
+def test_a_certificate_that_ends_is_told_and_one_that_cannot_be_read_stops_nothing(world, tmp_path):
+    now = datetime.now(UTC)
+    pem = issue_client(Authority.load(make_authority(now)), "s1", now, days=3)
+    (tmp_path / "own.pem").write_bytes(pem.certificate + pem.key)
+    (tmp_path / "own.pem").chmod(0o600)
+    given = environment(world, "", tmp_path, JCM_MRV_MQTT_CERT_FILE=str(tmp_path / "own.pem"))
+    done = run_command("alert", "check", "--json", environment=given, cwd=tmp_path)
+    [one] = [one for one in json.loads(done.stdout)["firing"] if one["rule"] == "certificate_ending"]
+    assert "ends in 2 days" in one["said"]
+    (tmp_path / "own.pem").write_text("nothing")
+    done = run_command("alert", "check", "--json", environment=given, cwd=tmp_path)
+    assert "certificate_ending" not in done.stdout
+    assert "certificates_unread" in done.stderr + done.stdout

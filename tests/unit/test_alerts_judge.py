@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deploy.alerts.config import AlertsFile, parse
-from deploy.alerts.facts import DeviceFacts, Facts, Overdue, SiteFacts, Volume
+from deploy.alerts.facts import Certificate, DeviceFacts, Facts, Overdue, SiteFacts, Volume
 from deploy.alerts.judge import Firing, Judgement, clock_skew_s, judge
 from deploy.alerts.rules import RULES, Severity
 from deploy.alerts.transitions import Open, step
@@ -72,6 +72,8 @@ def test_nothing_fires_where_all_is_well():
         # Half an hour after sunrise it may still sleep: the whole hour must be day. Sunrise is at 23:36 UTC.
         (silent(device=12 * HOUR, at=NOON - timedelta(hours=4, minutes=45)), set()),
         (silent(device=12 * HOUR, at=NOON - timedelta(hours=3, minutes=45)), {"device_silent s1/inv-1"}),
+        (silent(site=12 * HOUR, device=12 * HOUR, at=NOON - timedelta(hours=4, minutes=45)), set()),
+        (silent(site=12 * HOUR, device=12 * HOUR, at=NOON - timedelta(hours=4, minutes=15)), {"site_silent s1"}),
     ],
 )
 def test_silence(facts, expected):
@@ -97,6 +99,13 @@ def test_a_device_that_never_read_is_silent_unless_it_is_a_gateway():
     mute = replace(DEVICE, last_ts=None, last_received=None)
     facts = replace(WELL, devices=(mute, replace(mute, device="gw", kind="gateway")))
     assert set(fires(facts)) == {"device_silent s1/inv-1"}
+
+
+def test_a_gateway_need_not_read_in_daylight():
+    facts = silent(device=2 * HOUR)
+    gateway = replace(facts.devices[0], kind="gateway")
+    assert fires(replace(facts, devices=(gateway,))) == {}
+    assert set(fires(replace(facts, devices=(replace(gateway, habit=True),)))) == {"device_silent s1/inv-1"}
 
 
 def test_nothing_of_any_site_is_the_collector_or_the_broker():
@@ -170,6 +179,17 @@ def test_the_disk():
     assert "disk_filling volume" in undecided(replace(WELL, volume=None))
 
 
+def test_certificates_that_end_before_long():
+    ends = [
+        Certificate("certificate", "s1", NOON - HOUR, "has ended"),
+        Certificate("certificate", "s1", NOON + DAY, "soon"),
+        Certificate("authority", "", NOON + 13 * DAY, "in 13 days"),
+        Certificate("certificate", "s2", NOON + 15 * DAY, ""),
+    ]
+    found = fires(replace(WELL, certificates=tuple(ends)))
+    assert found == {"certificate_ending certificate s1": "has ended", "certificate_ending authority": "in 13 days"}
+
+
 def test_a_rule_that_is_off_says_nothing_and_a_site_may_differ():
     facts = silent(site=31 * MINUTE, device=31 * MINUTE)
     assert fires(facts, "[rules.site_silent]\noff = true\n") == {}
@@ -187,6 +207,8 @@ KEY = (RULE, SUBJECT)
 FIRING = Firing(RULE, SUBJECT, Severity.CRITICAL, NOON, "silent")
 
 
+@example([("fires", 1), ("fires", 500), ("well", 100), ("well", 500)], 0, 550)
+@example([("fires", 1), ("undecided", 700), ("fires", 1), ("well", 1)], 600, 0)
 @given(
     st.lists(st.tuples(st.sampled_from(["fires", "well", "undecided"]), st.integers(1, 900)), max_size=30),
     st.integers(0, 600),
