@@ -12,7 +12,7 @@ from typing import IO
 from psycopg import pq
 
 from deploy.keeping.errors import ToolError
-from deploy.local import default_directory
+from deploy.local import LocalServers, default_directory
 from deploy.local.packages import find_packages
 
 _CHUNK = 1 << 20
@@ -50,7 +50,8 @@ def find_tool(name: str, major: int, folders: list[Path] | None = None) -> Path:
 
 
 def _folders() -> list[Path]:
-    packages = find_packages(default_directory() / "packages")
+    # Where they really are: as root not below a home that the servers' user cannot enter.
+    packages = find_packages(LocalServers(default_directory()).packages)
     return [
         *([] if packages is None else [packages.postgres_bin]),
         *(Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder),
