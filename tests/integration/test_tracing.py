@@ -12,6 +12,7 @@ import pytest
 
 from mrv import periods
 from mrv.calendar import day_bounds, days_between
+from mrv.computation import judge_register
 from mrv.evidence.canonical import Seal
 from mrv.evidence.keys import make_key
 from mrv.evidence.sealing import seal_due
@@ -202,17 +203,19 @@ def test_every_day_comes_to_what_was_kept(made, seen):
     assert {"register.spike@1", "register.gap@1", "register.zero@1", "quality.night_energy@1"} <= rules
 
 
-def test_a_day_within_a_false_rise_is_computed_from_as_much_as_it_takes(made, seen, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "mrv.tracing.device_days.judge_register",
-        lambda *given, _judge=periods.compute.__globals__["judge_register"], **more: (
-            asked.append(given[2]), _judge(*given, **more))[1],
-    )  # fmt: skip
-    assert device_day(seen, KEY, made.plant.site, "inv-1", date(2021, 3, 2)).holds
-    assert len(asked) == 1
-    monkeypatch.setattr("mrv.tracing.device_days._MARGINS", (timedelta(0),))
-    assert device_day(seen, KEY, made.plant.site, "inv-1", date(2021, 3, 4)).holds
+def test_a_day_is_computed_from_as_much_around_it_as_it_takes(made, seen, monkeypatch):
+    asked: dict[date, list[int]] = {}
+
+    def judged(credited, series, first, *given, **more):
+        asked.setdefault(first, []).append(len(series.t_us))
+        return judge_register(credited, series, first, *given, **more)
+
+    monkeypatch.setattr("mrv.tracing.device_days.judge_register", judged)
+    for day in days_between(FIRST, LAST):
+        assert device_day(seen, KEY, made.plant.site, "inv-1", day).holds
+    assert asked[date(2021, 3, 2)] == [48 * 3 + 2]
+    # Within six days of half-hourly jumps up and down the level is not confirmed from a day on each side.
+    assert {day for day, lengths in asked.items() if len(lengths) > 1} == {date(2021, 3, n) for n in range(6, 11)}
 
 
 def test_what_came_late_and_what_was_offered_besides_stand_beside_the_readings(made, seen):
