@@ -161,7 +161,8 @@ def moment(value: datetime | None) -> str | Markup:
     if value is None:
         return "–"
     utc = value.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S}Z")
+    # Not `Markup.format`, which takes ten times as long: a day has 1,440 readings.
+    return Markup(f'<time datetime="{utc.isoformat()}">{utc:%Y-%m-%d %H:%M:%S}Z</time>')  # noqa: S704 - of an instant
 
 
 def day(value: date) -> str:

@@ -6,7 +6,6 @@ and the proof that it was sealed (`evidence_pages`). Steps of a verification are
 
 import calendar
 from datetime import date, timedelta
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -145,7 +144,6 @@ def one_day(request: Request, asked: Revision, site: str, device: str, day: str)
     """Show a device's day: intervals, readings, what was decided, and what else was offered."""
     with asked.state.database.reading(asked.principal) as connection:
         trace = device_day(connection, asked.key, site, device, day_of(day))
-    zone = ZoneInfo(trace.time_zone)
     length = (trace.end - trace.start).total_seconds()
     return render(
         request,
@@ -157,7 +155,7 @@ def one_day(request: Request, asked: Revision, site: str, device: str, day: str)
             "unusual": [views.unusual_intervals(register) for register in trace.registers],
             "span": (0.0, length),
             "hours": views.hours(trace),
-            "local": lambda at: at.astimezone(zone),
+            "clock": views.clock_of(trace),
             "previous": _inside(asked, trace.day - timedelta(1)),
             "next": _inside(asked, trace.day + timedelta(1)),
             "left_out_text": left_out_text,

@@ -1,6 +1,6 @@
 """What pages draw and list, made of what was traced: pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -303,6 +303,17 @@ def hours(trace: DeviceDayTrace) -> list[tuple[float, str]]:
         for n in range(int(length / _TICK) + 1)
         if _TICK * n <= length
     ]
+
+
+def clock_of(trace: DeviceDayTrace) -> Callable[[datetime], str]:
+    """Write instants in the time of the site; those of another day with their date."""
+    zone = ZoneInfo(trace.time_zone)
+
+    def clock(at: datetime) -> str:
+        local = at.astimezone(zone)
+        return f"{local:%H:%M:%S}" if local.date() == trace.day else f"{local:%m-%d %H:%M:%S}"
+
+    return clock
 
 
 def audit_path(place: int, count: int, hidden: Iterable[tuple[int, int, str]]) -> list[dict[str, str]]:
