@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import zipfile
-from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from psycopg import conninfo
 
-from tests.harness import collecting, forget_session, one, rows, wait_until
+from deploy.keeping.backup import backup
+from tests.forked import run_command
+from tests.harness import collecting, forget_session, numbered, one, publish, rows, wait_until
 from tests.integration.keeping_drill import DAYS, ROOT, SITE, Installation, collect_more, prepare
 
 
@@ -196,22 +197,28 @@ def test_no_login_of_a_superuser_is_told(made, there):
 
 
 def test_a_backup_while_messages_come_is_of_one_moment(made, there, broker, tmp_path):
-    """What is written meanwhile is in neither the dump nor the counts, or in both."""
-    out, now = tmp_path / "live.backup", datetime.now(UTC)
-    said = f"select count(*) from message where received_at > '{now.isoformat()}'"
-    with collecting(broker.collector_url, made.url, "keeping-live", topic_filter="jcm/v1/s-KEEP/#"):
-        writing = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.keeping_publisher", broker.site_url(SITE), SITE, "inv-1"],
-            cwd=ROOT,
-        )
-        try:
-            wait_until(lambda: one(made.url, said) > 100)
-            made.run("backup", "--out", out, "--without-keys")
-            before = one(made.url, said)
-            wait_until(lambda: one(made.url, said) > before)
-        finally:
-            writing.kill()
-            writing.wait()
+    """What a collector writes between two steps of a backup, and is not kept from writing, is in none of its parts."""
+    out, before = tmp_path / "live.backup", one(made.url, "select count(*) from message")
+    with collecting(broker.collector_url, made.url, "keeping-live", topic_filter=f"jcm/v1/{SITE}/#"):
+        numbers = iter(range(1000, 2000))
+
+        def come(said: str) -> None:
+            more = [next(numbers) for _ in range(10)]
+            publish(broker.site_url(SITE), numbered(SITE, "inv-1", more))
+            wait_until(lambda: one(made.url, "select count(*) from message") == before + more[-1] - 999, what=said)
+
+        manifest = backup(made.url, out, keys=None, code_version="1", tell=come)
     forget_session(broker.collector_url, "keeping-live")
+    assert next(numbers) >= 1030
+    assert manifest.tables["message"].rows == manifest.tables["reading"].rows == before
     there.run("restore", out, "--without-keys")
-    assert 100 < one(there.url, said) <= before
+    assert one(there.url, "select count(*) from message") == before
+
+
+def test_the_evidence_key_must_be_named_or_left_out(made, tmp_path):
+    environment = {name: value for name, value in made.environment.items() if name != "JCM_MRV_EVIDENCE_KEY_FILE"}
+    done = run_command("backup", "--out", tmp_path / "x", environment=environment, cwd=ROOT)
+    assert done.returncode == 1
+    assert "JCM_MRV_EVIDENCE_KEY_FILE is not set" in done.stderr
+    assert done.stderr.endswith("; or say --without-keys\n")
+    assert not list(tmp_path.iterdir())
