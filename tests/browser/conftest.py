@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, ViewportSize, sync_playwright
 
 from deploy.local import default_directory
 from tests.browser import chromium
@@ -65,13 +65,6 @@ class Reader:
         self.page.goto(self.product.url + path)
         return self.page
 
-    def sign_in(self, role: str) -> Page:
-        """Sign in as people do."""
-        self.open("/sign-in")
-        self.page.fill("#token", self.product.tokens[role])
-        self.page.click("main button")
-        return self.page
-
     def watch(self) -> None:
         """Note what is asked for and what goes wrong."""
         self.context.on("request", lambda request: self.asked.append(request.url))
@@ -92,8 +85,20 @@ class Reader:
 Browse = Callable[..., Reader]
 
 
+@pytest.fixture(scope="package")
+def sessions(browser: Browser, product: Product) -> dict[str, StorageState]:
+    """Sign everybody in once; `test_everybody` looks at the way in itself."""
+    signed_in = {}
+    for role, token in product.tokens.items():
+        context = browser.new_context()
+        context.request.post(f"{product.url}/sign-in", form={"token": token}, max_redirects=0)
+        signed_in[role] = context.storage_state()
+        context.close()
+    return signed_in
+
+
 @pytest.fixture
-def browse(browser: Browser, product: Product) -> Iterator[Browse]:
+def browse(browser: Browser, product: Product, sessions: dict[str, StorageState]) -> Iterator[Browse]:
     """Give somebody a browser: `browse("verifier", scheme="dark", phone=True, locale="ja-JP", script=False)`."""
     readers: list[Reader] = []
 
@@ -109,13 +114,12 @@ def browse(browser: Browser, product: Product) -> Iterator[Browse]:
         context = browser.new_context(
             color_scheme=scheme, locale=locale, viewport=PHONE if phone else DESKTOP, has_touch=phone,
             device_scale_factor=2 if phone else 1, java_script_enabled=script, accept_downloads=True,
+            storage_state=sessions[role] if role else None,
         )  # fmt: skip
         context.set_default_timeout(10_000)
         reader = Reader(product, context, context.new_page(), refusals)
         readers.append(reader)
         reader.watch()
-        if role:
-            reader.sign_in(role)
         return reader
 
     yield made
@@ -137,6 +141,34 @@ def screenshot() -> Callable[..., Path]:
         return path
 
     return taken
+
+
+# What is to be seen sideways only, outside of regions that scroll by themselves; a text may be wider than its element.
+_TOO_WIDE = """() => {
+  const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  const room = document.documentElement.clientWidth;
+  for (let node = walker.nextNode(); node && document.documentElement.scrollWidth > room; node = walker.nextNode()) {
+    const range = document.createRange();
+    range.selectNode(node);
+    const box = node.nodeType === Node.TEXT_NODE ? range : node;
+    let inside = false;
+    for (let at = node.parentElement; at; at = at.parentElement)
+      inside ||= getComputedStyle(at).overflowX !== "visible";
+    if (!inside && box.getBoundingClientRect().right > room) found.push((node.outerHTML || node.data).slice(0, 200));
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="session")
+def fits() -> Callable[[Page], None]:
+    """See that a page need not be scrolled sideways: `fits(page)`."""
+
+    def looked(page: Page) -> None:
+        assert page.evaluate(_TOO_WIDE) == []
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+    return looked
 
 
 @pytest.fixture
