@@ -50,6 +50,12 @@ def web() -> Iterator[Web]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+        def do_GET(self):
+            """Whoever follows a redirection would take this for an answer."""
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def log_message(self, *_):
             pass
 

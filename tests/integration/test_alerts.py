@@ -264,6 +264,17 @@ def test_two_replicas_keep_one_alert_and_send_one_notice(world, hook):
     assert one(world.url, "select max(attempts) from alert_notice") == 1
 
 
+def test_one_replica_judges_at_a_time(world, hook):
+    world.site(silent_for=timedelta(hours=1))
+    service = grouped(world.url, hook)
+    with connect(world.url, Role.MRV) as other:
+        other.execute("select pg_advisory_lock(hashtext('jcm-mrv alerts'))")
+        assert not service.evaluate()
+        assert opened(world.url) == []
+    wait_until(service.evaluate, what="its turn")
+    assert len(opened(world.url)) == 1
+
+
 def threads_of(service: Alerting) -> AlertThreads:
     return AlertThreads(service, timedelta(seconds=0.05), send_every=timedelta(seconds=0.05))
 
@@ -316,6 +327,29 @@ def test_nothing_is_told_of_what_is_muted(world, hook):
     assert service.deliver() == 0
     assert [body["status"] for body in hook.bodies] == ["firing"]
     assert opened(world.url) == []
+
+
+def test_a_muted_alert_joins_no_group_and_holds_up_none(world, hook):
+    quiet = "[rules.collector_away]\noff = true\n"
+    for site in ("s1", "s2", "s3"):
+        world.site(site, silent_for=timedelta(hours=1))
+    grouped(world.url, hook, quiet, "group_wait_s = 600\n").evaluate()
+    numbers = {alert.subject: alert.id for alert in opened(world.url)}
+    until = datetime.now(UTC) + timedelta(hours=1)
+    with connect(world.url, Role.MRV) as connection:
+        state.mute(connection, numbers["s1"], "Ann", until)
+    service = grouped(world.url, hook, quiet)
+    service.evaluate()
+    service.deliver()
+    assert [one["labels"]["site"] for one in hook.bodies[0]["alerts"]] == ["s2", "s3"]
+    # Muted while it lasts, it is no reason to wait for with the recovery of the other.
+    with connect(world.url, Role.MRV) as connection:
+        state.mute(connection, numbers["s2"], "Ann", until)
+    world.heard("s3")
+    service.evaluate()
+    service.deliver()
+    assert [one["labels"]["site"] for one in hook.bodies[1]["alerts"]] == ["s3"]
+    assert len(hook.raw) == 2
 
 
 def test_each_target_hears_what_it_asked_for(world, hook):
