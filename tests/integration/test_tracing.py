@@ -403,6 +403,23 @@ def test_a_joined_reading_leads_to_all_of_its_messages(made, seen):
         assert inclusion(seen, part.message.received_at, part.message.message_id).holds
 
 
+def test_what_came_of_a_message_is_found_however_late_it_came(made, seen):
+    owner = made.plant.owner
+    (at,) = owner.execute("select received_at from message where message_id = 90000").fetchone()
+    raw = payload(seen, at, 90_000, families={})
+    assert [stored.ts for stored in raw.stored] == [datetime(2021, 3, 15, 3, tzinfo=UTC)]
+    part = owner.execute("select device_id, ts, received_at, message_id, field from reading_part limit 1").fetchone()
+    owner.execute("delete from reading_part where message_id = %s", [part[3]])
+    try:
+        owner.execute("insert into reading_part values (%s, %s, %s, %s, %s)",
+                      [part[0], part[1] - timedelta(days=40), *part[2:]])  # fmt: skip
+        raw = payload(seen, part[2], part[3], families=FAMILIES)
+        assert [line.ts for line in raw.parts] == [part[1] - timedelta(days=40)]
+    finally:
+        owner.execute("delete from reading_part where message_id = %s", [part[3]])
+        owner.execute("insert into reading_part values (%s, %s, %s, %s, %s)", part)
+
+
 def test_a_sparkplug_message_is_decoded_by_the_births_before_it(made, seen):
     rows = made.plant.owner.execute(
         "select r.ts, r.energy_exported_wh, r.received_at, r.message_id from reading r join device d using (device_id) "
