@@ -137,7 +137,8 @@ def _errors() -> Iterator[str]:
 
 def _subclasses(error: type[Exception]) -> Iterator[type[Exception]]:
     yield error
-    for subclass in error.__subclasses__():
+    # In an order of their own: that of their import is another in each process.
+    for subclass in sorted(error.__subclasses__(), key=lambda kind: (kind.__module__, kind.__name__)):
         yield from _subclasses(subclass)
 
 
