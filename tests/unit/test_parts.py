@@ -2,16 +2,21 @@
 
 from pathlib import Path
 
-from tests.parts import PARTS, counted, summary
+from tests.parts import counted, parts, summary
 
 TESTS = Path(__file__).resolve().parents[1]
 
 
-def test_every_folder_is_in_one_part():
-    named = [folder for arguments in PARTS.values() for folder in arguments if not folder.startswith("--ignore=")]
-    ignored = [folder.removeprefix("--ignore=") for folder in PARTS["others"] if folder.startswith("--ignore=")]
-    assert sorted(named) == sorted([*ignored, "tests"])
-    assert all((TESTS.parent / folder).is_dir() for folder in named)
+def test_every_test_is_in_one_part():
+    given = [argument for arguments in parts().values() for argument in arguments]
+    ignored = {argument.removeprefix("--ignore=") for argument in given if argument.startswith("--ignore=")}
+    named = [argument for argument in given if not argument.startswith("--ignore=")]
+    assert len(named) == len(set(named))
+    for folder in ignored:
+        files = {str(path.relative_to(TESTS.parent)) for path in (TESTS.parent / folder).rglob("test_*.py")}
+        assert folder in named or files == {name for name in named if name.startswith(folder)}
+    assert "tests" in named
+    assert all((TESTS.parent / name).exists() for name in named)
 
 
 def test_what_the_parts_say_at_their_end_is_summed_up():
