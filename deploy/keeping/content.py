@@ -6,7 +6,6 @@ import psycopg
 from psycopg import sql
 
 from deploy.keeping.archive import Table
-from deploy.keeping.errors import RestoreError
 from sql.named import load
 
 _QUERIES = load("keeping")
@@ -53,20 +52,28 @@ def hypertables(connection: psycopg.Connection) -> dict[str, int]:
     return dict(connection.execute(_QUERIES["hypertables"]).fetchall())
 
 
-def check_sequences(connection: psycopg.Connection) -> int:
-    """See that every sequence goes on behind the numbers that are taken; return how many there are.
+def mend_sequences(connection: psycopg.Connection) -> tuple[int, list[str]]:
+    """See that every sequence goes on behind the numbers that are taken, and set those that do not.
 
-    Raises
-    ------
-    RestoreError
-        One would give a number again.
+    A dump has them right; where somebody wrote numbers by hand they were wrong before.
+
+    Returns
+    -------
+    How many there are, and the names of those that were set.
     """
     found = connection.execute(_QUERIES["sequences"]).fetchall()
+    mended = []
     for sequence, owner, column, increment in found:
-        statement = sql.SQL(_QUERIES["sequence_reaches"]).format(
-            column=sql.Identifier(column), table=sql.Identifier(owner), sequence=sql.Identifier(sequence)
-        )
-        row = connection.execute(statement, {"increment": increment}).fetchone()
-        if row is None or not row[0]:
-            raise RestoreError(f"{sequence} would give numbers of {owner}.{column} again")
-    return len(found)
+        names = {
+            "column": sql.Identifier(column),
+            "table": sql.Identifier(owner),
+            "sequence": sql.Identifier(sequence),
+            "name": sql.Literal(sequence),
+        }
+        reaches = connection.execute(
+            sql.SQL(_QUERIES["sequence_reaches"]).format(**names), {"increment": increment}
+        ).fetchone()
+        if reaches is None or not reaches[0]:
+            connection.execute(sql.SQL(_QUERIES["set_sequence"]).format(**names))
+            mended.append(sequence)
+    return len(found), mended

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from deploy.keeping.archive import DUMP, Manifest, Reader
-from deploy.keeping.content import about, check_sequences, hypertables, session_settings, table, tables
+from deploy.keeping.content import about, hypertables, mend_sequences, session_settings, table, tables
 from deploy.keeping.errors import RestoreError, ToolError
 from deploy.keeping.tools import find_tool, pieces, running
 from mrv.store import add_audit_event
@@ -203,4 +203,7 @@ def _compare(owner: psycopg.Connection, manifest: Manifest, tell: Tell) -> None:
         raise RestoreError(f"the hypertables are {hypertables(owner)}, they were {manifest.hypertables}")
     chunks = ", ".join(f"{name} {number}" for name, number in manifest.hypertables.items())
     tell(f"hypertables with their chunks: {chunks}")
-    tell(f"{check_sequences(owner)} sequences go on behind the numbers that are taken")
+    number, mended = mend_sequences(owner)
+    tell(f"{number} sequences go on behind the numbers that are taken")
+    for name in mended:
+        tell(f"{name} did not when it was backed up; it was set")

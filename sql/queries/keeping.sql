@@ -50,6 +50,9 @@ order by 1
 -- name: sequence_reaches
 select coalesce((select max({column}) from {table}), 0) < s.last_value + %(increment)s from {sequence} s
 
+-- name: set_sequence
+select setval({name}, (select max({column}) from {table}))
+
 -- name: content
 -- What is in a database beside what PostgreSQL and its extensions put there.
 select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace

@@ -11,6 +11,7 @@ import pytest
 from psycopg import conninfo
 
 from deploy.keeping.backup import backup
+from deploy.keeping.content import mend_sequences
 from tests.forked import run_command
 from tests.harness import collecting, forget_session, numbered, one, publish, rows, wait_until
 from tests.integration.keeping_drill import DAYS, ROOT, SITE, Installation, collect_more, prepare
@@ -213,6 +214,21 @@ def test_a_backup_while_messages_come_is_of_one_moment(made, there, broker, tmp_
     assert manifest.tables["message"].rows == manifest.tables["reading"].rows == before
     there.run("restore", out, "--without-keys")
     assert one(there.url, "select count(*) from message") == before
+
+
+def test_a_sequence_that_would_give_a_number_again_is_set(database):
+    with psycopg.connect(database, autocommit=True) as connection:
+        assert mend_sequences(connection)[1] == []
+        connection.execute(
+            "insert into audit_event (id, action, subject) overriding system value values (70, 'x', 'y');"
+            "insert into message values (now(), 5000, now(), 't', '', '', 1, false, false, 'c', null, 'stored', 1)"
+        )
+        number, mended = mend_sequences(connection)
+        assert (number > 5, mended) == (True, ["audit_event_id_seq", "message_id_seq"])
+        assert connection.execute("select nextval('audit_event_id_seq'), nextval('message_id_seq')").fetchone() == (
+            71, 6000,
+        )  # fmt: skip
+        assert mend_sequences(connection)[1] == []
 
 
 def test_the_evidence_key_must_be_named_or_left_out(made, tmp_path):
