@@ -5,6 +5,7 @@ import sys
 from typing import Literal
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 
 def configure(log_format: Literal["auto", "console", "json"], *, level: int = logging.INFO) -> None:
@@ -16,9 +17,17 @@ def configure(log_format: Literal["auto", "console", "json"], *, level: int = lo
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(
-                [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+                [
+                    structlog.dev.ConsoleRenderer(
+                        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                    )
+                ]
                 if console
-                else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+                # Without local variables, which both formatters would show: a token or a password may be among them.
+                else [
+                    structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+                    structlog.processors.JSONRenderer(),
+                ]
             ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

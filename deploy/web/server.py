@@ -1,5 +1,6 @@
 """The web server of one process: it listens before it says so, and ends when it is told to, from any thread."""
 
+import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -98,6 +99,7 @@ class WebServer:
 
     def run(self) -> None:
         """Answer until `stop`."""
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         log.info("web_server_started", address=self._listener.getsockname()[0], port=self.port, url=self.url)
         self._server.run([self._listener])
         log.info("web_server_stopped")
@@ -105,6 +107,11 @@ class WebServer:
     def stop(self) -> None:
         """End `run`, from any thread."""
         self._server.should_exit = True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out what `deploy.web.problems` has logged already, without a traceback that shows more."""
+    return "Exception in ASGI application" not in record.getMessage()
 
 
 def _listen(settings: Settings, port: int) -> socket.socket:
