@@ -103,8 +103,7 @@ grant update (acknowledged_by, acknowledged_at, acknowledged_note, muted_by, mut
 grant select on project, schema_migration, login_project to jcm_mrv_service;
 grant select, insert on account, account_grant, api_token, audit_event to jcm_mrv_service;
 grant select, insert, delete on web_session to jcm_mrv_service;
-grant update (person, organisation, email, oidc_issuer, oidc_subject, disabled_at, disabled_by) on account
-    to jcm_mrv_service;
+grant update (disabled_at, disabled_by) on account to jcm_mrv_service;
 grant update (revoked_at, revoked_by) on account_grant to jcm_mrv_service;
 grant update (revoked_at, revoked_by, last_used_at) on api_token to jcm_mrv_service;
 grant update (last_seen_at, ended_at) on web_session to jcm_mrv_service;

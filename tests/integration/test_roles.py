@@ -160,7 +160,8 @@ def test_the_service_reads_rights_and_no_evidence_and_takes_nothing_from_the_rec
         assert {name for name, insert, _, _ in rows if insert} == ACCESS - {"login_project"} | {"audit_event"}
         for refused in (
             "delete from account", "delete from account_grant", "delete from api_token", "delete from audit_event",
-            "update account set name = 'x'", "update account_grant set role = 'x'", "update api_token set sha256 = ''",
+            "update account set name = 'x'", "update account set oidc_subject = 'x', oidc_issuer = 'x'",
+            "update account_grant set role = 'x'", "update api_token set sha256 = ''",
             "update api_token set expires_at = 'infinity'", "update web_session set account = 'x'",
         ):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
