@@ -6,17 +6,24 @@ from prometheus_client import CollectorRegistry
 
 from deploy.access.facade import Access
 from deploy.access.rate import Rates
+from deploy.alerts.composition import alerting
+from deploy.fleet_metrics import FleetCollector
+from deploy.alerts.composition import alerting
+from deploy.fleet_metrics import FleetCollector
 from deploy.servers import Endpoints
 from deploy.settings import Settings
 from deploy.web.database import Database
 from deploy.web.operator.watch import make_watch
 from deploy.web.state import State
+from sql.connection import Role
+from sql.connection import Role
 
 
 def make_state(servers: Endpoints, port: int, registry: CollectorRegistry) -> State:
     """Put it together for a server that listens on `port`."""
-    del registry  # the fleet's metrics come here
     settings = servers.settings
+    fleet = alerting(settings, servers.database_url, role=Role.READER, application="jcm-mrv serve")
+    registry.register(FleetCollector(fleet))
     return State(
         settings=settings,
         url=address_of(settings, port),

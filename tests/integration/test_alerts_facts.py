@@ -17,6 +17,7 @@ from deploy.alerts.service import Alerting
 from deploy.fleet_metrics import FLEET_FAMILIES, FleetCollector
 from sql.connection import Role, connect
 from tests.integration.alert_world import World
+from tests.website import serving
 
 HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
 
@@ -280,3 +281,12 @@ def test_scrapes_at_the_same_time_read_once_and_a_database_that_is_away_is_said(
 def test_the_reader_cannot_change_alerts(world):
     with connect(world.url, Role.READER) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("update alert set said = ''")
+
+
+def test_the_web_server_shows_the_fleet(world):
+    world.site(silent_for=2 * HOUR)
+    with serving(world.url) as site, site.client() as client:
+        answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert 'jcm_mrv_site_silent{site="s1"} 1.0' in answer.text
+    assert "jcm_mrv_fleet_up 1.0" in answer.text
