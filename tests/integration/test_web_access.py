@@ -232,7 +232,9 @@ def test_too_many_requests_are_told_to_wait(shared_database: str, site: Website)
 
 def test_metrics_are_for_the_house(site: Website) -> None:
     with site.client() as client:
-        assert "jcm_mrv_http_request_duration_seconds_bucket" in client.get("/metrics").text
+        metrics = client.get("/metrics").text
+        assert "jcm_mrv_http_request_duration_seconds_bucket" in metrics
+        assert "jcm_mrv_fleet_up 1.0" in metrics
         assert client.get("/metrics", headers={"X-Forwarded-For": "203.0.113.7"}).status_code in (303, 401)
     with site.client(f"operator-{ONE}".lower()) as client:
         assert client.get("/metrics", headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 403
