@@ -195,7 +195,8 @@ class Settings(BaseSettings):
     schedule_interval_s: int = Field(default=60, ge=1, description="how often the schedule looks for work that is due")
     alerts_file: Path | None = Field(
         default=None,
-        description="thresholds of the alerts, and whom to tell (docs/alerts.md); unset: the defaults, and nobody is told",
+        description="thresholds of the alerts, and whom to tell (docs/alerts.md); unset: the defaults, "
+        "and nobody is told",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="log lines for people or for machines; auto: console on a terminal"
@@ -262,7 +263,10 @@ class Settings(BaseSettings):
     @classmethod
     def _origin(cls, given: str) -> str:
         parts = urlsplit(given)
-        if given and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/")):
+        # It stands in the log, in pages and in notices, so it holds no password.
+        if given and (
+            parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or "@" in given
+        ):
             raise PydanticCustomError("address", "This is no address of the form https://host")
         return given.rstrip("/")
 

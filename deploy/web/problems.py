@@ -171,10 +171,11 @@ def install(app: FastAPI) -> None:
 
     def answer(request: Request, error: Exception) -> Response:
         problem = as_problem(error)
+        path = request.url.path  # not the query: it may hold what a provider gives at sign-in
         if problem.status == ProblemError.status:
-            log.error("request_failed", path=request.url.path, method=request.method, exc_info=error)
-        if request.url.path.startswith("/api/"):
-            return as_json(problem, request.url.path)
+            log.error("request_failed", path=path, method=request.method, exc_info=error)
+        if path.startswith("/api/"):
+            return as_json(problem, path)
         from deploy.web.pages import problem_page
 
         return problem_page(request, problem)

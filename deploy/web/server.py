@@ -100,7 +100,8 @@ class WebServer:
     def run(self) -> None:
         """Answer until `stop`."""
         logging.getLogger("uvicorn.error").addFilter(_is_news)
-        log.info("web_server_started", address=self._listener.getsockname()[0], port=self.port, url=self.url)
+        served_at = self.url
+        log.info("web_server_started", address=self._listener.getsockname()[0], port=self.port, served_at=served_at)
         self._server.run([self._listener])
         log.info("web_server_stopped")
 

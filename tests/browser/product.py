@@ -117,7 +117,7 @@ def _started(process: "subprocess.Popen[bytes]", log: Path) -> str:
     while True:
         for line in log.read_text().splitlines():
             if '"web_server_started"' in line:
-                return str(json.loads(line)["url"])
+                return str(json.loads(line)["served_at"])
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.05)

@@ -42,7 +42,7 @@ def url_of(process: subprocess.Popen, log: Path) -> str:
     wait_until(lambda: process.poll() is not None or '"web_server_started"' in log.read_text(), 30, "the server")
     assert process.poll() is None, log.read_text()
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return next(line["url"] for line in lines if line["event"] == "web_server_started")
+    return next(line["served_at"] for line in lines if line["event"] == "web_server_started")
 
 
 def test_one_process_collects_schedules_and_serves(database: str, broker: Broker, tmp_path: Path) -> None:

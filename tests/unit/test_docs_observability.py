@@ -30,7 +30,7 @@ def literals(node: ast.expr) -> set[str]:
     return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
 
 
-def names_of(argument: ast.expr, function: ast.FunctionDef, tree: ast.Module) -> set[str]:
+def names_of(argument: ast.expr, function: ast.FunctionDef | ast.AsyncFunctionDef, tree: ast.Module) -> set[str]:
     """The event names that the first argument of a log call can be."""
     if isinstance(argument, ast.Constant):
         return literals(argument)
@@ -50,7 +50,7 @@ def names_of(argument: ast.expr, function: ast.FunctionDef, tree: ast.Module) ->
 
 def log_calls(tree: ast.Module) -> Iterator[tuple[set[str], str, ast.Call]]:
     for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for call in ast.walk(function):
             if (
