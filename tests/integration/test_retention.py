@@ -262,7 +262,10 @@ def test_less_than_a_year_is_refused_in_the_database(plant):
 
 @pytest.mark.parametrize("role", [Role.MRV, Role.COLLECTOR, Role.READER])
 def test_the_owner_alone_drops(plant, role):
-    with connect(plant.url, role) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with (
+        connect(plant.url, role) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="for function drop_message_chunk"),
+    ):
         connection.execute("select drop_message_chunk(%s, interval '2 years', false)", [START])
 
 
