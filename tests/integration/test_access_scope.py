@@ -316,3 +316,38 @@ def test_the_service_sees_what_it_is_told_to_and_without_that_nothing(world: Wor
         for role in ("jcm_mrv_mrv", "jcm_mrv_collector", "jcm_mrv_verifier"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 login.execute(f"set role {role}")
+
+
+NEWEST = {
+    "the newest readings of a device": "select * from reading where device_id = 1 order by ts desc limit 1",
+    "the newest of each device": (
+        "select (select ts from reading r where r.device_id = d.device_id order by ts desc limit 1) from device d"
+    ),
+    "the newest messages": "select topic from message order by received_at desc, message_id desc limit 50",
+}
+
+
+@pytest.mark.parametrize("what", NEWEST)
+def test_the_service_finds_the_newest_by_their_index(world: World, what: str) -> None:
+    """84 ms instead of 0.3 ms on 60 days of 50 devices, where they were sorted behind a barrier."""
+    with acting(world.connection, Role.OPERATOR, frozenset({ONE}), read_only=True):
+        world.connection.execute("set enable_seqscan = off")
+        plan = "\n".join(line for (line,) in world.connection.execute(f"explain (costs off) {NEWEST[what]}"))
+        world.connection.execute("reset enable_seqscan")
+    assert "Backward using" in plan
+    assert "Sort" not in plan
+
+
+@pytest.mark.parametrize("schema", ["scoped", "within"])
+def test_a_span_of_time_is_looked_up_by_the_key_in_its_chunks_only(world: World, schema: str) -> None:
+    with acting(world.connection, Role.OPERATOR, frozenset({ONE}), read_only=True):
+        world.connection.execute("set enable_seqscan = off")
+        for statement in (
+            "select from {}.reading where device_id = 1 and ts >= '2021-03-01' and ts < '2021-03-02'",
+            "select from {}.message where received_at = '2021-03-04' and message_id = 7",
+        ):
+            asked = f"explain (costs off) {statement.format(schema)}"
+            plan = "\n".join(line for (line,) in world.connection.execute(asked))
+            assert re.search(r"Index Cond: .*(ts >=|message_id =)", plan), plan
+            assert len(re.findall(r"on _hyper_", plan)) <= 1, plan
+        world.connection.execute("reset enable_seqscan")
