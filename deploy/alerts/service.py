@@ -26,8 +26,8 @@ from sql.named import load
 
 _QUERIES = load("alerts")
 log = structlog.get_logger("deploy.alerts")
-_LEASE_MARGIN = 3
-"""A claim lasts as many times a target's patience: connecting, sending and reading each have theirs."""
+_STEPS = 12
+"""A claim lasts as many times a target's patience: each step of a mail's delivery has it for itself."""
 _SEND_EVERY = timedelta(seconds=2)
 
 Connect = Callable[[], psycopg.Connection]
@@ -102,7 +102,8 @@ class Alerting:
     def deliver(self, go_on: Callable[[], bool] = lambda: True) -> int:
         """Send what is due, each to its target once; return how many were taken.
 
-        No transaction is open while a target is asked.
+        No transaction is open while a target is asked. A target that fails is asked no more this time, so that one that
+        is away does not hold up the others.
         """
         sent = 0
         targets = self.config.targets
@@ -110,9 +111,10 @@ class Alerting:
             after = timedelta(seconds=self.config.give_up_after_s)
             for number, name, kind, attempts in connection.execute(_QUERIES["give_up"], {"after": after}):
                 log.warning("notice_given_up", notice=number, target=name, kind=kind, attempts=attempts)
-            least_s = _LEASE_MARGIN * max((one.timeout_s for one in targets.values()), default=1)
-            given = {"targets": list(targets), "least": least_s, "pause": self.config.retry_s}
-            while targets and go_on():
+            lease_s = _STEPS * max((one.timeout_s for one in targets.values()), default=1)
+            left = set(targets)
+            while left and go_on():
+                given = {"targets": sorted(left), "lease": lease_s}
                 row = connection.execute(_QUERIES["claim_notice"], given).fetchone()
                 if row is None:
                     break
@@ -120,7 +122,9 @@ class Alerting:
                 try:
                     outcome = send(targets[name], name, key, content)
                 except (NoticeError, DeployError) as error:
-                    connection.execute(_QUERIES["notice_failed"], {"id": number, "outcome": str(error)})
+                    failed = {"id": number, "outcome": str(error), "pause": self.config.retry_s}
+                    connection.execute(_QUERIES["notice_failed"], failed)
+                    left.discard(name)
                     log.warning("notice_not_taken", notice=number, target=name, attempts=attempts, error=str(error))
                     continue
                 connection.execute(_QUERIES["notice_sent"], {"id": number, "outcome": outcome})

@@ -269,10 +269,10 @@ values (%(group)s, %(target)s, %(kind)s, %(alerts)s, %(key)s, %(content)s, %(now
 on conflict (target, key) do nothing
 
 -- name: claim_notice
--- The claim is the next attempt's time: whoever dies in between leaves the notice to it. A recovery waits for what it
--- is the recovery of.
+-- The claim lasts longer than any attempt: whoever dies in between leaves the notice to the next after it. A recovery
+-- waits for what it is the recovery of.
 update alert_notice set attempts = attempts + 1, tried_at = clock_timestamp(),
-    due_at = clock_timestamp() + least(3600, greatest(%(least)s, %(pause)s * 2.0 ^ least(attempts, 20))) * interval '1 second'
+    due_at = clock_timestamp() + %(lease)s * interval '1 second'
 where notice_id = (
     select notice_id from alert_notice n
     where sent_at is null and given_up_at is null and due_at <= clock_timestamp() and target = any(%(targets)s)
@@ -289,7 +289,9 @@ returning notice_id, target, kind, key, content, attempts, created_at
 update alert_notice set sent_at = clock_timestamp(), outcome = %(outcome)s where notice_id = %(id)s and sent_at is null
 
 -- name: notice_failed
-update alert_notice set outcome = %(outcome)s where notice_id = %(id)s and sent_at is null
+update alert_notice set outcome = %(outcome)s,
+    due_at = clock_timestamp() + least(3600, %(pause)s * 2.0 ^ least(attempts - 1, 20)) * interval '1 second'
+where notice_id = %(id)s and sent_at is null
 
 -- name: give_up
 -- Also what is for a target that is in no file any more.

@@ -191,7 +191,7 @@ def test_those_that_recovered_do_not_wait_for_the_rest_for_ever(world, hook):
 
 def test_a_target_that_is_away_hears_it_when_it_is_back_in_order(world, hook):
     world.site(silent_for=timedelta(hours=1))
-    service = grouped(world.url, hook, head="group_wait_s = 0\nretry_s = 1\n")
+    service = grouped(world.url, hook, head="group_wait_s = 0\n")
     hook.status = 503
     service.evaluate()
     assert service.deliver() == 0
@@ -202,7 +202,7 @@ def test_a_target_that_is_away_hears_it_when_it_is_back_in_order(world, hook):
     assert (attempts, outcome) == (1, "HTTP 503")
     assert rows(world.url, "select attempts from alert_notice where kind = 'resolved'") == [(0,)]
     wait_s = one(world.url, "select extract(epoch from due_at - tried_at) from alert_notice where attempts = 1")
-    assert 29 <= wait_s <= 31  # three times the target's patience, which a claim must outlast
+    assert 29.9 < wait_s < 40  # retry_s, from when it failed
     hook.status = 302
     due_now(world)
     assert service.deliver() == 0  # redirections are not followed
@@ -233,6 +233,28 @@ def test_a_target_that_is_nowhere_is_given_up(world, hook):
     assert service.deliver() == 0
     assert "given up" in one(world.url, "select outcome from alert_notice where given_up_at is not null")
     assert "geheim" not in one(world.url, "select outcome from alert_notice")
+
+
+def test_pauses_double_and_one_target_that_is_away_holds_up_no_other(world, hook):
+    """The one that is away has more to take than the other, and its notices are older."""
+    gone = '[webhook.a]\nurl = "http://127.0.0.1:1/"\n'
+    for site in ("s1", "s2", "s3"):
+        world.site(site, silent_for=timedelta(hours=1))
+        grouped(world.url, hook, gone + "[rules.collector_away]\noff = true\n").evaluate()
+    service = grouped(world.url, hook, gone + "[rules.collector_away]\noff = true\n")
+    assert service.deliver() == 3
+    assert rows(world.url, "select attempts from alert_notice where target = 'webhook.a' order by 1") == [
+        (0,),
+        (0,),
+        (1,),
+    ]
+    for _ in range(3):
+        due_now(world)
+        service.deliver()
+    waits = rows(world.url, "select attempts, extract(epoch from due_at - tried_at)::float from alert_notice"
+                            " where target = 'webhook.a' and tried_at is not null")  # fmt: skip
+    assert all(30 * 2 ** (attempts - 1) - 1 < wait_s < 30 * 2 ** (attempts - 1) + 10 for attempts, wait_s in waits)
+    assert sum(attempts for attempts, _ in waits) == 4
 
 
 def test_a_process_that_dies_after_sending_sends_it_again_under_the_same_key(world, hook):
