@@ -30,11 +30,9 @@ def backup(out: Path, *, without_keys: bool, passphrase_file: Path | None, ca: P
     from deploy.keeping.backup import KeyFiles
     from deploy.keeping.backup import backup as write
     from deploy.keeping.keys import read_passphrase
-    from deploy.servers import endpoints
-    from deploy.settings import load_settings
+    from deploy.keeping.places import database_url
     from sql.connection import reported
 
-    settings = load_settings()
     passphrase = read_passphrase(passphrase_file)
     keys = None
     if not without_keys:
@@ -42,7 +40,7 @@ def backup(out: Path, *, without_keys: bool, passphrase_file: Path | None, ca: P
         keys = KeyFiles(evidence_key, authority, passphrase)
     with reported():
         manifest = write(
-            endpoints(settings).database_url,
+            database_url(),
             out,
             keys=keys,
             code_version=version("jcm-mrv"),

@@ -14,7 +14,7 @@ def migrate(*, only_plan: bool, rollback_to: int | None) -> None:
     --rollback-to is for going back to an older version: all or nothing, and refused where it would lose what cannot be
     had again. Stop the services, roll back with this version, install the older one and run its `jcm-mrv migrate`.
     """
-    from deploy.servers import endpoints
+    from deploy.keeping.places import database_url
     from sql.connection import Role, connect, describe, reported
     from sql.migrator import migrate as bring_up_to_date
     from sql.migrator import roll_back
@@ -22,7 +22,7 @@ def migrate(*, only_plan: bool, rollback_to: int | None) -> None:
 
     if only_plan and rollback_to is not None:
         raise click.UsageError("--plan and --rollback-to exclude each other")
-    url = endpoints().database_url
+    url = database_url()
     with reported():
         if only_plan:
             _show(url)

@@ -1,4 +1,4 @@
-"""Which database a backup is restored into, and by which logins."""
+"""Which database is backed up or restored into, and by which logins. None is migrated first, as by other commands."""
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -9,10 +9,16 @@ from deploy.local import LocalServers, default_directory, progress_for
 from deploy.settings import load_settings
 
 
+def database_url() -> str:
+    """Find the database of the settings, or the local one, as it is: a backup before an upgrade has the old schema."""
+    settings = load_settings()
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return _local_servers().environment()["JCM_MRV_DATABASE_URL"]
+
+
 def target_of(into: str | None) -> Target:
     """Find the database to restore into: that of the settings or the local one, or on its server the one that is named.
-
-    The local database is not migrated first, as other commands do, for it must be empty.
 
     Raises
     ------
@@ -20,15 +26,8 @@ def target_of(into: str | None) -> Target:
         `into` cannot be read or has a password, which `ps` would show.
     """
     settings = load_settings()
-    if settings.database_url is not None:
-        owner = settings.database_url.get_secret_value()
-        superuser = owner
-    else:
-        servers = LocalServers(default_directory())
-        if not servers.status().running:
-            servers.start(progress_for())
-        owner = servers.environment()["JCM_MRV_DATABASE_URL"]
-        superuser = servers.superuser_url()
+    owner = database_url()
+    superuser = owner if settings.database_url is not None else _local_servers().superuser_url()
     if settings.database_admin_url is not None:
         superuser = settings.database_admin_url.get_secret_value()
     owner = owner if into is None else _named(owner, into)
@@ -37,6 +36,13 @@ def target_of(into: str | None) -> Target:
         name: value for name, value in conninfo_to_dict(owner).items() if name in {"host", "hostaddr", "port", "dbname"}
     }
     return Target(owner, make_conninfo(superuser, **where))
+
+
+def _local_servers() -> LocalServers:
+    servers = LocalServers(default_directory())
+    if not servers.status().running:
+        servers.start(progress_for())
+    return servers
 
 
 def _named(owner: str, into: str) -> str:
