@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fault interop bench check tools lint-deploy docs proto lock clean
+.PHONY: help install demo test fault interop bench check tools lint-deploy docs messages proto lock clean
 
 help:
 	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
@@ -64,6 +64,15 @@ docs: $(VENV)/.run
 	@$(RUN) -m deploy.reference > docs/reference.md
 	@$(RUN) -m deploy.families docs/devices.md
 	@$(RUN) -m deploy.methodology_page > docs/methodologies.md
+
+# What pages say, for translators: new messages come in empty, what no template says any more goes.
+LOCALE := deploy/web/locale
+BABEL = $(RUN) -m babel.messages.frontend -q
+messages: $(VENV)/.dev
+	@$(BABEL) extract -F $(LOCALE)/babel.cfg --no-location --sort-output --omit-header -o $(LOCALE)/messages.pot deploy/web
+	@for language in ja th; do $(BABEL) update -i $(LOCALE)/messages.pot -o $(LOCALE)/$$language.po -l $$language \
+	  --no-fuzzy-matching --ignore-obsolete --omit-header -w 120 || exit 1; done
+	@rm $(LOCALE)/messages.pot
 
 proto: $(VENV)/.dev
 	@$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. devices/sparkplug/sparkplug_b.proto
