@@ -8,7 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from deploy.keeping.archive import Reader
-    from deploy.keeping.restore import Target
+    from deploy.keeping.places import Target
 
 
 @click.command()

@@ -1,12 +1,27 @@
 """Which database is backed up or restored into, and by which logins. None is migrated first, as by other commands."""
 
+from dataclasses import dataclass
+
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from deploy.keeping.errors import RestoreError
-from deploy.keeping.restore import Target
 from deploy.local import LocalServers, default_directory, progress_for
 from deploy.settings import load_settings
+from sql.connection import describe
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a backup goes: logins of the owner and of a superuser to the same database. The URLs hold passwords."""
+
+    owner: str
+    superuser: str
+
+    @property
+    def name(self) -> str:
+        """The database, for a person."""
+        return describe(self.owner)
 
 
 def database_url() -> str:

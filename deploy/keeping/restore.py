@@ -7,7 +7,6 @@ when this ends in between: every command refuses it until the restore is repeate
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -17,28 +16,16 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from deploy.keeping.archive import DUMP, Manifest, Reader
 from deploy.keeping.content import about, hypertables, mend_sequences, session_settings, table, tables
 from deploy.keeping.errors import RestoreError, ToolError
+from deploy.keeping.places import Target
 from deploy.keeping.tools import find_tool, pieces, running
 from mrv.store import add_audit_event
-from sql.connection import Role, connect, describe
+from sql.connection import Role, connect
 from sql.migrator import migrate, migrations
 from sql.named import load
 
 _QUERIES = load("keeping")
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a backup goes: logins of the owner and of a superuser to the same database. The URLs hold passwords."""
-
-    owner: str
-    superuser: str
-
-    @property
-    def name(self) -> str:
-        """The database, for a person."""
-        return describe(self.owner)
 
 
 def restore(backup: Reader, target: Target, *, again: bool, code_version: str, tell: Tell) -> None:

@@ -148,8 +148,9 @@ def test_a_backup_of_compressed_chunks_comes_back_compressed(plant, community_da
     from deploy.keeping.archive import Reader
     from deploy.keeping.backup import backup
     from deploy.keeping.errors import ToolError
+    from deploy.keeping.places import Target
     from deploy.keeping.proof import check_seals
-    from deploy.keeping.restore import Target, restore
+    from deploy.keeping.restore import restore
 
     if not plant.owner.execute("select rolsuper from pg_roles where rolname = session_user").fetchone()[0]:
         pytest.skip("the login of JCM_MRV_TEST_DATABASE_URL is no superuser")
