@@ -23,6 +23,9 @@ from sql.migrator import migrate
 _SQL = Path(sql_room.__file__).parent
 _TEMPLATE = "test_template_"
 _MAKING = "test_making_"
+# Templates of other versions that stay: runs of two work trees take turns.
+_KEPT = 3
+_TRIES = 5
 _LOCK = 0x6A636D_74657374
 
 
@@ -47,8 +50,16 @@ class Databases:
         """Make a database and return its URL."""
         # The process's number tells a later run whose databases nobody wants any more.
         name = f"test_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-        template = self._template() if migrated else "template0"
-        self._execute("create database {} template {}", name, template)
+        for tries in itertools.count(1):
+            template = self._template() if migrated else "template0"
+            try:
+                self._execute("create database {} template {}", name, template)
+            except psycopg.errors.InvalidCatalogName:
+                # A run of another version took it for an old one in between.
+                if tries == _TRIES:
+                    raise
+            else:
+                break
         return with_database(self._admin, name)
 
     def unwanted(self, url: str) -> None:
@@ -77,10 +88,12 @@ class Databases:
         return name
 
     def _make_template(self, name: str) -> None:
-        for (old,) in self._connection.execute(
-            "select datname from pg_database where starts_with(datname, %s) or starts_with(datname, %s)",
-            [_TEMPLATE, _MAKING],
-        ).fetchall():
+        unwanted = self._connection.execute(
+            "(select datname from pg_database where starts_with(datname, %s)) union all"
+            " (select datname from pg_database where starts_with(datname, %s) order by oid desc offset %s)",
+            [_MAKING, _TEMPLATE, _KEPT],
+        )
+        for (old,) in unwanted.fetchall():
             _drop(self._connection, old)
         making = _MAKING + name.removeprefix(_TEMPLATE)
         self._execute("create database {} template template0", making)
