@@ -339,7 +339,7 @@ def test_the_service_finds_the_newest_by_their_index(world: World, what: str) ->
 
 
 @pytest.mark.parametrize("schema", ["scoped", "within"])
-def test_a_span_of_time_is_looked_up_by_the_key_in_its_chunks_only(world: World, schema: str) -> None:
+def test_a_span_of_time_is_looked_up_by_an_index_in_its_chunks_only(world: World, schema: str) -> None:
     with acting(world.connection, Role.OPERATOR, frozenset({ONE}), read_only=True):
         world.connection.execute("set enable_seqscan = off")
         for statement in (
@@ -348,6 +348,6 @@ def test_a_span_of_time_is_looked_up_by_the_key_in_its_chunks_only(world: World,
         ):
             asked = f"explain (costs off) {statement.format(schema)}"
             plan = "\n".join(line for (line,) in world.connection.execute(asked))
-            assert re.search(r"Index Cond: .*(ts >=|message_id =)", plan), plan
+            assert re.search(r"Index Cond: .*(ts >=|received_at =)", plan), plan
             assert len(re.findall(r"on _hyper_", plan)) <= 1, plan
         world.connection.execute("reset enable_seqscan")
