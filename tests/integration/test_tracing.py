@@ -28,6 +28,7 @@ from tests import evidence_reader
 from tests.integration.conftest import Plant
 from tests.integration.received import receive
 from tests.integration.test_evidence import FAMILIES, opendtu, sparkplug
+from tests.meters import BATTERY, HEAD, VALID, hourly, meter
 
 FIRST, LAST = date(2021, 2, 20), date(2021, 3, 20)
 KEY = RevisionKey("P1", FIRST, LAST)
@@ -55,7 +56,9 @@ def curve(plant):
             shown = counted + 700_000.0
         if day == date(2021, 3, 12):
             counted += 1500.0 if hour == 2 else 0.0
-        if not (day == date(2021, 3, 14) and hour < 11) and day != date(2021, 3, 15):
+        # No reading at the first midnight: an interval crosses into the period.
+        first_midnight = at == day_bounds(FIRST, plant.zone)[0]
+        if not first_midnight and not (day == date(2021, 3, 14) and hour < 11) and day != date(2021, 3, 15):
             yield at, shown, power
         counted += power / 2
         at += STEP
@@ -105,6 +108,11 @@ def made(shared_database, tmp_path_factory):
     key = make_key(tmp_path_factory.mktemp("made") / "key.pem")
     seal_due(plant.connection, key, code_version="test")
     periods.freeze(plant.connection, "P1", FIRST, LAST, code_version="test")
+    plant.owner.execute(
+        "insert into reading_conflict (device_id, ts, received_at, message_id, element, stored, offered) "
+        "values (%s, %s, clock_timestamp(), 91000, 0, '{\"power_w\": 1}', '{\"power_w\": 3}')",
+        [number, datetime(2021, 3, 2, 9, tzinfo=UTC)],
+    )
     receive(plant.owner, [(topic, said(datetime(2021, 3, 15, 3, n, tzinfo=UTC), 7e6, 1.0)) for n in range(5)],
             datetime.now(UTC), first_id=90_000)  # fmt: skip
     yield SimpleNamespace(plant=plant, joined=joined, node=node, node_days=node_days, key=key, url=shared_database,
@@ -203,6 +211,44 @@ def test_every_day_comes_to_what_was_kept(made, seen):
     assert {"register.spike@1", "register.gap@1", "register.zero@1", "quality.night_energy@1"} <= rules
 
 
+def test_what_crosses_counts_on_both_sides_where_it_lowers_and_on_neither_where_it_raises(made):
+    """A battery's meters read at half past, so that an interval crosses each midnight."""
+    days_ = date(2021, 3, 1), date(2021, 3, 4)
+    toml = HEAD.format(methodology="ID_AM017").replace('id = "P1"', 'id = "P4"').replace('"s"', '"s-P4"')
+    for part in (BATTERY, meter("m-1", VALID), meter("b-1", VALID)):
+        toml += part.replace('"s"', '"s-P4"')
+    made.plant.apply(toml)
+    owner = made.plant.owner
+    numbers = dict(owner.execute("select id, device_id from device where site_id = 's-P4'").fetchall())
+    insert = (
+        "insert into reading (device_id, ts, received_at, message_id, element, energy_exported_wh, energy_imported_wh) "
+        "values (%s, %s, clock_timestamp(), 1, 0, %s, %s)"
+    )
+    span = days_[0] - timedelta(days=2), days_[1] + timedelta(days=2)
+    charged = hourly(300, minutes=30, first=span[0], last=span[1])
+    for device, wh in (("m-1", 1000), ("b-1", 200)):
+        rows = hourly(wh, minutes=30, first=span[0], last=span[1])
+        given = [(numbers[device], ts, at, imported) for (ts, at), (_, imported) in zip(rows, charged, strict=True)]
+        owner.cursor().executemany(insert, given)
+    periods.freeze(made.plant.connection, "P4", *days_, code_version="test")
+    key = RevisionKey("P4", *days_)
+    found = {}
+    for row in days(made.plant.connection, key, None).rows:
+        trace = device_day(made.plant.connection, key, row.site, row.device, row.day)
+        (register,) = [one for one in trace.registers if one.quantity == row.quantity]
+        assert trace.holds
+        assert sum(one.credited_wh for one in register.intervals if one.counts) == row.credited_wh
+        if row.left_out:
+            found[row.quantity, row.day] = row.credited_wh, len(register.intervals)
+    first, last = days_
+    assert found == {
+        ("generated", first): (23_000, 24), ("discharged", first): (4_600, 24), ("charged", last): (7_500, 25),
+    }  # fmt: skip
+    whole = months(made.plant.connection, key)
+    eg = sum(one.eg_wh for one in whole.months) + sum(one.wh for one in whole.lines)
+    assert eg == whole.years[0].eg_mwh * 10**6 == 95_000 - (97 * 300 - 95 * 200)
+
+
 def test_a_day_is_computed_from_as_much_around_it_as_it_takes(made, seen, monkeypatch):
     asked: dict[date, list[int]] = {}
 
@@ -222,9 +268,11 @@ def test_what_came_late_and_what_was_offered_besides_stand_beside_the_readings(m
     found = device_day(seen, KEY, made.plant.site, "inv-1", date(2021, 3, 15))
     assert [(line.late, line.message_id) for line in found.readings] == [(True, 90_000 + n) for n in range(5)]
     found = device_day(seen, KEY, made.plant.site, "inv-1", date(2021, 3, 2))
-    assert [(line.offered, line.late) for line in found.conflicts] == [({"power_w": 2}, False)] * 5
+    assert [(line.offered, line.late) for line in found.conflicts] == [({"power_w": 2}, False)] * 5 + [
+        ({"power_w": 3}, True)
+    ]
     (conflict,) = [entry for entry in found.registers[0].rules if entry.rule.id == "quality.conflict@1"]
-    assert (conflict.count, conflict.at) == (5, tuple(line.ts for line in found.conflicts))
+    assert (conflict.count, conflict.at) == (5, tuple(line.ts for line in found.conflicts[:5]))
 
 
 def test_a_reading_that_was_changed_after_the_freeze_shows(made, seen):
@@ -526,10 +574,11 @@ def test_a_verifier_of_another_project_sees_nothing(made):
 
 def test_a_revision_without_its_days_says_so_and_recomputing_keeps_them(made, allowed, seen):
     owner = made.plant.owner
-    kept = {table: owner.execute(f"select * from {table} order by 1, 2, 3, 4, 5").fetchall()
+    mine = "period_id = (select period_id from period where project_id = 'P1')"
+    kept = {table: owner.execute(f"select * from {table} where {mine} order by 1, 2, 3, 4, 5").fetchall()
             for table in ("revision_day", "revision_line")}  # fmt: skip
     for table in kept:
-        allowed(table, f"delete from {table}")
+        allowed(table, f"delete from {table} where {mine}")
     for ask in (lambda: months(seen, KEY), lambda: days(seen, KEY, FIRST)):
         with pytest.raises(NotKeptError, match="--recompute` keeps them"):
             ask()
@@ -544,7 +593,9 @@ def test_a_revision_without_its_days_says_so_and_recomputing_keeps_them(made, al
     assert not overview(seen, "P1").periods[0].revisions[0].has_days
     for _ in range(2):
         periods.recompute(made.plant.connection, "P1", FIRST, LAST)
-    again = {table: owner.execute(f"select * from {table} order by 1, 2, 3, 4, 5").fetchall() for table in kept}
+    again = {
+        table: owner.execute(f"select * from {table} where {mine} order by 1, 2, 3, 4, 5").fetchall() for table in kept
+    }
     assert again == kept
     told = owner.execute("select count(*) from audit_event where action = 'period.days_kept'").fetchone()
     assert told[0] >= 1
