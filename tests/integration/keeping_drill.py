@@ -129,7 +129,7 @@ def main() -> None:
         another = here.another()
         another.run("restore", folder / "damaged.backup", "--without-keys", status=1)
         for one_of in (here, there):
-            databases.unwanted(one_of.url)
+            databases.drop(one_of.url)
     databases.close()
     print(f"the drill took {time.monotonic() - began:.0f} s")
 

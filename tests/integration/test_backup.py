@@ -24,14 +24,14 @@ def made(databases, servers, tmp_path_factory):
     here = Installation(databases.new(migrated=True), servers.superuser_url(), folder / "here")
     here.said, here.out = prepare(here), folder / "all.backup"
     yield here
-    databases.unwanted(here.url)
+    databases.drop(here.url)
 
 
 @pytest.fixture
 def there(made, databases):
     other = made.another()
     yield other
-    databases.unwanted(other.url)
+    databases.drop(other.url)
 
 
 def test_the_drill(made, there, broker):

@@ -61,7 +61,7 @@ def plant(community_databases):
         number += len(said)
     yield plant
     plant.close()
-    community_databases.unwanted(url)
+    community_databases.drop(url)
 
 
 def chunks(plant: Plant, hypertable: str) -> list[tuple[date, bool]]:
@@ -169,6 +169,6 @@ def test_a_backup_of_compressed_chunks_comes_back_compressed(plant, community_da
         again = connection.execute(
             "select count(*) from timescaledb_information.chunks where hypertable_name = 'message' and is_compressed"
         ).fetchone()
-    community_databases.unwanted(there)
+    community_databases.drop(there)
     assert again == (21,)
     assert f"and {21 * 24} messages lead to their roots" in told[-1]

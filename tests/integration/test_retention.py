@@ -72,7 +72,7 @@ def plant(databases, tmp_path_factory):
     change(plant.owner, "notification", "update notification set at = now() - interval '3 years'")
     yield plant
     plant.close()
-    databases.unwanted(url)
+    databases.drop(url)
 
 
 def notify(plant: Plant) -> None:
