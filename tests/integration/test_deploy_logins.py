@@ -3,6 +3,9 @@
 import os
 import secrets
 import subprocess
+import sys
+import urllib.request
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psycopg
@@ -10,9 +13,11 @@ import pytest
 from psycopg import conninfo
 
 from deploy.local.packages import find_packages
-from deploy.local.state import State
+from deploy.local.state import State, free_port
 from sql.connection import Role, connect
 from sql.errors import SchemaError
+from tests.harness import exclusive, forget_session, wait_until
+from tests.service_manager import Manager
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "compose" / "logins.sql"
 LOGINS = ("collect", "schedule", "serve")
@@ -41,10 +46,12 @@ def run(servers, shared_database, passwords):
             check=False,
         )
 
-    yield run
-    with psycopg.connect(shared_database, autocommit=True) as connection:
-        for name in LOGINS:
-            connection.execute(f"drop role if exists jcm_mrv_{name}")
+    # The logins are the whole server's, which another test run may use.
+    with exclusive("logins-test"):
+        yield run
+        with psycopg.connect(shared_database, autocommit=True) as connection:
+            for name in LOGINS:
+                connection.execute(f"drop role if exists jcm_mrv_{name}")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +86,41 @@ def test_a_login_alone_may_nothing(login, name):
         for statement in ("select from reading", "select from account", "create table x ()", "create role y"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
+
+
+def test_the_services_work_with_their_logins(login, broker, tmp_path):
+    """Each with its own login from a file, until it says that it is ready and after."""
+    more = {"collect": {"JCM_MRV_MQTT_URL": broker.collector_url, "JCM_MRV_MQTT_CLIENT_ID": "logins-test"}}
+    port = free_port()
+    more["serve"] = {"JCM_MRV_WEB_PORT": str(port)}
+    with ExitStack() as stack:
+        managers, processes = {}, {}
+        for name in LOGINS:
+            managers[name] = stack.enter_context(closing(Manager(tmp_path / name)))
+            (tmp_path / f"{name}-url").write_text(login(name))
+            environment = os.environ | managers[name].environment | more.get(name, {})
+            log = stack.enter_context((tmp_path / f"{name}.log").open("wb"))
+            processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "deploy.cli", name],
+                env=environment | {"JCM_MRV_DATABASE_URL_FILE": str(tmp_path / f"{name}-url")},
+                stdout=log,
+                stderr=log,
+            )
+            stack.callback(processes[name].wait, 20)
+            stack.callback(processes[name].terminate)
+        for name in LOGINS:
+            said = tmp_path / f"{name}.log"
+            wait_until(lambda: managers[name].hears("READY=1") or processes[name].poll() is not None, 40)  # noqa: B023
+            assert processes[name].poll() is None, said.read_text()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert "jcm_mrv_fleet_up 1.0" in answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            assert answer.status == 200
+    for name in LOGINS:
+        told = (tmp_path / f"{name}.log").read_text()
+        assert processes[name].returncode == 0, told
+        assert "denied" not in told, told
+    forget_session(broker.collector_url, "logins-test")
 
 
 def test_run_again_it_gives_the_passwords_that_the_files_have_now(login, passwords, run):

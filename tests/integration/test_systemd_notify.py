@@ -7,11 +7,10 @@ the thread that feeds the watchdog, which must find out.
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,47 +20,15 @@ import pytest
 
 from deploy.local.state import free_port
 from tests.harness import CollectorProcess, declare, forget_session, wait_until
+from tests.service_manager import Manager
 
 WATCHDOG_S = 0.9
 SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
 
 
-class Manager:
-    """systemd's end of the notification socket."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self.heard: list[str] = []
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"NOTIFY_SOCKET": str(self.path), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
-
-    def listen(self, seconds: float = 0.05) -> list[str]:
-        """Return what is heard from now on, for so long."""
-        now, end = [], time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._socket.settimeout(left)
-            try:
-                now += self._socket.recv(4096).decode().split("\n")
-            except TimeoutError:
-                break
-        self.heard += now
-        return now
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def hears(self, line: str) -> bool:
-        self.listen()
-        return line in self.heard
-
-
 @pytest.fixture
 def manager(tmp_path) -> Iterator[Manager]:
-    made = Manager(tmp_path / "notify")
+    made = Manager(tmp_path / "notify", WATCHDOG_S)
     yield made
     made.close()
 
@@ -93,13 +60,13 @@ def collector(broker, plant, manager) -> Iterator[CollectorProcess]:
     made = CollectorProcess(
         broker.collector_url,
         plant,
-        "notify-test",
+        f"notify-test-{uuid.uuid4().hex[:8]}",
         settings=manager.environment,
         module=("tests.integration.hasty_collector",),
     )
     yield made
     made.close()
-    forget_session(broker.collector_url, "notify-test")
+    forget_session(broker.collector_url, made.client_id)
 
 
 def threads(process: int) -> dict[str, int]:
@@ -151,7 +118,7 @@ def test_a_collector_that_waits_for_its_database_is_fed(collector, manager, plan
 
 
 def test_a_standby_is_ready_and_says_that_it_stands_by(collector, manager, broker, plant):
-    first = CollectorProcess(broker.collector_url, plant, "notify-test")
+    first = CollectorProcess(broker.collector_url, plant, collector.client_id)
     first.start()
     try:
         collector.start(connected=False)
