@@ -4,17 +4,27 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import click
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 import deploy
 import devices
 import ingest
 import mrv
 import sql
+from deploy.alerts.rules import RULES
 from deploy.cli import ROOM_ERRORS, cli
 from deploy.fleet_metrics import FLEET_FAMILIES
+from deploy.servers import Endpoints
 from deploy.settings import PREFIX, Settings, secret_settings
+from deploy.web import measures
+from deploy.web.app import OPENAPI, make_app
+from deploy.web.composition import make_state
+from deploy.web.problems import ProblemError, kinds
+from deploy.web.verifier.api import REVISION
 from devices.points import POINTS
 from devices.topics import FILTER
 from ingest.metrics import FAMILIES, Family
@@ -24,14 +34,18 @@ _HEAD = """\
 # Reference
 
 Written from the code by `make docs`. What things are for is told in the guides: [operators](operators.md),
-[participants](participants.md), [verifiers](verifiers.md), [registry staff](registry.md).
+[participants](participants.md), [verifiers](verifiers.md), [registry staff](registry.md), and for administrators
+[deploying](deploy.md), [access](access.md), [keeping](keeping.md). Log events are told in
+[operators](operators.md#log-events), the events of the record in [access](access.md#the-record), why a message is in
+quarantine in [operators](operators.md#quarantine), why a device gives no reading in [devices](devices.md#reasons).
 """
+_API = "/api/v1"
 
 
 def render() -> str:
     """Return the whole page."""
-    parts = [_HEAD, *_settings(), *_commands(), *_topics(), *_points(), *_metrics(), *_errors()]
-    return "\n".join(parts) + "\n"
+    parts = [_HEAD, *_settings(), *_commands(), *_topics(), *_points(), *_api(), *_problems(), *_alerts(), *_metrics()]
+    return "\n".join([*parts, *_errors()]) + "\n"
 
 
 def _settings() -> Iterator[str]:
@@ -101,6 +115,74 @@ def _points() -> Iterator[str]:
     yield ""
 
 
+def _api() -> Iterator[str]:
+    yield "## API\n"
+    yield f"Served by `jcm-mrv serve` under `{_API}`; its own description (OpenAPI) is at `{OPENAPI}`. How to"
+    yield "sign in, `limit` and `after`, ETags and what an answer looks like is told in [the API](api.md). `REVISION`"
+    yield f"is `{REVISION}`."
+    described = described_api()
+    tag = ""
+    for path, methods in described["paths"].items():
+        for method, call in methods.items():
+            if tag != (tag := call["tags"][0]):
+                yield f"\n### {tag.capitalize()}\n"
+                yield "| call | what it gives or does | parameters |"
+                yield "| --- | --- | --- |"
+            short = path.removeprefix(_API).replace(REVISION, "REVISION")
+            given = "; ".join((*_query(call), *_fields(call, described["components"]["schemas"])))
+            yield f"| `{method.upper()} {short}` | {call['summary']} | {given} |"
+    yield ""
+
+
+def described_api() -> dict[str, Any]:
+    """Return the API's own description; no database is asked for it."""
+    settings = Settings(database_url=SecretStr("postgresql://nobody@127.0.0.1/nothing"))
+    state = make_state(Endpoints(settings), 0, CollectorRegistry())
+    return make_app(state, registry=CollectorRegistry()).openapi()
+
+
+def _query(call: dict[str, Any]) -> Iterator[str]:
+    for one in call.get("parameters", []):
+        if one["in"] != "query":
+            continue
+        default = one["schema"].get("default")
+        needed = " (needed)" if one["required"] else f" ({default})" if isinstance(default, int | str) else ""
+        # These two are the same everywhere, and told once.
+        said = "" if one["name"] in {"limit", "after"} else f": {one['description']}"
+        yield f"`{one['name']}`{needed}{said}".replace("(False)", "(false)").replace("(True)", "(true)")
+
+
+def _fields(call: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
+    for content in call.get("requestBody", {}).get("content", {}).values():
+        schema = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+        names = [
+            f"`{name}`{' (needed)' if name in schema.get('required', ()) else ''}" for name in schema["properties"]
+        ]
+        yield f"JSON: {', '.join(names)}"
+
+
+def _problems() -> Iterator[str]:
+    yield "## Problems\n"
+    yield "What a request is refused for, as problem details (RFC 9457). `jcm-mrv serve` explains each at its `type`."
+    yield "429 and 503 say in `Retry-After` when to ask again; a 422 may name each field in `fields`.\n"
+    yield "| type | status | what it means |"
+    yield "| --- | --- | --- |"
+    for kind in sorted(kinds(), key=lambda one: one.status):
+        yield f"| `/problems/{kind.name}` | {kind.status} | {kind.title()} |"
+    yield ""
+
+
+def _alerts() -> Iterator[str]:
+    yield "## Alert rules\n"
+    yield "Judged by `jcm-mrv schedule`. Thresholds, what to do, and the rules of Prometheus are told in"
+    yield "[alerts](alerts.md).\n"
+    yield "| rule | severity | what is so when it fires |"
+    yield "| --- | --- | --- |"
+    for rule in RULES.values():
+        yield f"| [`{rule.id}`](alerts.md#{rule.id}) | {rule.defaults.severity} | {rule.means} |"
+    yield ""
+
+
 def _metrics() -> Iterator[str]:
     yield "## Metrics\n"
     yield "A collector shows them under `/metrics` where `JCM_MRV_HEALTH_PORT` is set, beside the usual `process_*`."
@@ -110,6 +192,10 @@ def _metrics() -> Iterator[str]:
     yield "`jcm-mrv serve` shows them under `/metrics`; they are read from the database, at most every 15 seconds."
     yield "The rules on them are told in [alerts](alerts.md).\n"
     yield from _families(FLEET_FAMILIES.values())
+    yield "## Metrics of requests\n"
+    yield "`jcm-mrv serve` shows them under `/metrics` too, each process for itself. A route is a pattern, never the"
+    yield "path that was asked for.\n"
+    yield from _families([Family(measures.NAME, "histogram", f"{measures.HELP.capitalize()}.", measures.LABELS)])
 
 
 def _families(families: Iterable[Family]) -> Iterator[str]:
@@ -131,6 +217,8 @@ def _errors() -> Iterator[str]:
             importlib.import_module(module.name)
     for base in ROOM_ERRORS:
         for error in _subclasses(base):
+            if issubclass(error, ProblemError):  # told above
+                continue
             first_line = (error.__doc__ or "").strip().splitlines()[0]
             yield f"| `{error.__module__}.{error.__name__}` | {first_line} | {2 if error is WrongUseError else 1} |"
 
