@@ -82,7 +82,7 @@ def empty_database(databases: Databases) -> Iterator[str]:
     """The URL of a new database without a schema; dropped afterwards."""
     url = databases.new(migrated=False)
     yield url
-    databases.unwanted(url)
+    databases.drop(url)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def database(databases: Databases) -> Iterator[str]:
     """The URL of a new, migrated database; dropped afterwards."""
     url = databases.new(migrated=True)
     yield url
-    databases.unwanted(url)
+    databases.drop(url)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def shared_database(databases: Databases) -> Iterator[str]:
     """The URL of a migrated database for all tests of a module that leave nothing behind."""
     url = databases.new(migrated=True)
     yield url
-    databases.unwanted(url)
+    databases.drop(url)
 
 
 @pytest.fixture

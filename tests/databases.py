@@ -60,7 +60,7 @@ class Databases:
                 break
         return with_database(self._admin, name)
 
-    def unwanted(self, url: str) -> None:
+    def drop(self, url: str) -> None:
         """Drop a database that was made here."""
         _drop(self._connection, str(conninfo.conninfo_to_dict(url)["dbname"]))
 

@@ -46,7 +46,7 @@ def product(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
     url = databases.new(migrated=True)
     with running(url, tmp_path_factory.mktemp("product")) as product:
         yield product
-    databases.unwanted(url)
+    databases.drop(url)
 
 
 @dataclass
