@@ -31,8 +31,8 @@ def _web_address(given: SecretStr) -> SecretStr:
 
 
 def _mail_address(given: str) -> str:
-    if _ADDRESS.fullmatch(given) is None:
-        raise PydanticCustomError("mail", "This is no address of the form name@host")
+    if _ADDRESS.fullmatch(given) is None or not given.isascii():
+        raise PydanticCustomError("mail", "This is no address of the form name@host, in ASCII")
     return given
 
 

@@ -33,8 +33,20 @@ class Web:
         return [json.loads(one) for one in self.raw]
 
 
+def tls_context(folder: Path) -> ssl.SSLContext:
+    """A server's, with a certificate for this machine; `ca.pem` in the folder is who signed it."""
+    now = datetime.now(UTC)
+    authority = make_authority(now)
+    pem = issue_server(Authority.load(authority), ["127.0.0.1"], now, days=30)
+    (folder / "ca.pem").write_bytes(authority.certificate)
+    (folder / "server.pem").write_bytes(pem.key + pem.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context
+
+
 @contextmanager
-def web() -> Iterator[Web]:
+def web(context: ssl.SSLContext | None = None) -> Iterator[Web]:
     kept = Web()
 
     class Handler(BaseHTTPRequestHandler):
@@ -61,7 +73,9 @@ def web() -> Iterator[Web]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    kept.url = f"http://127.0.0.1:{server.server_address[1]}/hook?token=geheim"
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    kept.url = f"{'https' if context else 'http'}://127.0.0.1:{server.server_address[1]}/hook?token=geheim"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield kept
@@ -165,13 +179,7 @@ class _Server(socketserver.ThreadingTCPServer):
 def mail(folder: Path, *, tls: str | None = None, login: tuple[str, str] | None = None) -> Iterator[Mail]:
     kept = Mail(tls=tls, login=login)
     if tls is not None:
-        now = datetime.now(UTC)
-        authority = make_authority(now)
-        pem = issue_server(Authority.load(authority), ["127.0.0.1"], now, days=30)
-        (folder / "ca.pem").write_bytes(authority.certificate)
-        (folder / "server.pem").write_bytes(pem.key + pem.certificate)
-        kept.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        kept.context.load_cert_chain(folder / "server.pem")
+        kept.context = tls_context(folder)
     server = _Server(("127.0.0.1", 0), _Smtp)
     server.kept = kept  # type: ignore[attr-defined]
     kept.port = server.server_address[1]

@@ -11,13 +11,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from deploy.alerts import state
-from deploy.alerts.config import parse
-from deploy.alerts.errors import AlertError
+from deploy.alerts import mail as mailing
+from deploy.alerts import state, webhook
+from deploy.alerts.config import Email, Webhook, parse
+from deploy.alerts.errors import AlertError, NoticeError
 from deploy.alerts.service import Alerting, AlertThreads
+from deploy.commands.alert import _test_content
 from sql.connection import Role, connect
 from tests.harness import one, rows, wait_until
-from tests.integration.alert_sinks import mail, web
+from tests.integration.alert_sinks import mail, tls_context, web
 from tests.integration.alert_world import World
 
 SITE = "s1"
@@ -442,13 +444,18 @@ def test_the_database_that_is_away_ends_no_thread(hook, world):
     threads.stop()
 
 
+def test_a_web_server_of_another_authority_is_refused(tmp_path):
+    with web(tls_context(tmp_path)) as hook:
+        with pytest.raises(NoticeError, match="cannot be reached") as raised:
+            webhook.send(Webhook(url=hook.url), "webhook.x", "k", _test_content(None))
+        assert "certificate" in str(raised.value).lower()
+        assert "geheim" not in str(raised.value)
+        target = Webhook(url=hook.url, ca_file=tmp_path / "ca.pem")
+        assert webhook.send(target, "webhook.x", "k", _test_content(None)) == "HTTP 204"
+
+
 @pytest.mark.parametrize("security", ["tls", "starttls"])
 def test_a_mail_server_of_another_authority_is_refused(security, world, tmp_path):
-    from deploy.alerts import mail as mailing
-    from deploy.alerts.config import Email
-    from deploy.alerts.errors import NoticeError
-    from deploy.commands.alert import _test_content
-
     with mail(tmp_path, tls=security) as box:
         given = {
             "host": "127.0.0.1",

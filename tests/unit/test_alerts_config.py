@@ -38,6 +38,10 @@ MAIL = '[email.x]\nhost = "h"\nsender = "a@b.example"\nto = ["c@d.example"]\n'
         ("[webhook.ops]\nurl = 'http://x'\nrules = ['all']", "webhook.ops.rules: there is no rule all"),
         ("[webhook.'a b']\nurl = 'http://x'", "webhook.a b: string should match"),
         (MAIL.replace("c@d.example", "c"), "email.x.to.0: this is no address of the form name@host"),
+        (
+            MAIL.replace("c@d.example", "c@dö.example"),
+            "email.x.to.0: this is no address of the form name@host, in ASCII",
+        ),
         (MAIL + "password = 'geheim'", "email.x.password: name a file that holds it in password_file"),
         (MAIL + "user = 'u'", "email.x: give user and password_file, or neither"),
         (MAIL + "user = 'u'\npassword_file = '{secret}'\nsecurity = 'none'", "email.x.security: none would send"),
