@@ -167,6 +167,7 @@ def measure(url: str, rounds: int, *, scoped: bool) -> Iterator[dict[str, Any]]:
                 "function": name,
                 "role": "scoped verifier" if scoped else "reader",
                 "first_ms": round(first, 1),
+                "min_ms": round(took[0], 1),
                 "p50_ms": round(statistics.median(took), 1),
                 "p95_ms": round(took[int(len(took) * 0.95)], 1),
             }
