@@ -4,6 +4,7 @@ import fcntl
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ _INSTALL = "install Debian's package promtool, before Debian 13 prometheus"
 
 def promtool() -> Path:
     """Return it, or skip the test with the reason."""
+    found = _find()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
+
+
+@cache
+def _find() -> Path | str:
+    """Return it, or why there is none; looked for once, because an archive that is away takes its time to say so."""
     installed = shutil.which("promtool")
     if installed is not None:
         return Path(installed)
@@ -32,10 +42,10 @@ def promtool() -> Path:
             try:
                 _unpack(home, found)
             except (LocalServersError, OSError) as error:
-                pytest.skip(f"there is no promtool: {_INSTALL} ({error})")
+                return f"there is no promtool: {_INSTALL} ({error})"
     done = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip(f"the unpacked promtool does not run here: {_INSTALL} ({done.stderr.strip()})")
+        return f"the unpacked promtool does not run here: {_INSTALL} ({done.stderr.strip()})"
     return found
 
 
