@@ -418,6 +418,7 @@ def test_from_submission_to_attestation_in_the_browser(site, world, verifier, pa
     findings, attestation = f"{SECOND}/findings", f"{SECOND}/attestation"
     # Nothing is submitted by a verifier, without the page's token, or without the tick.
     assert verifier.get(f"{SECOND}/submission").status_code == 403
+    assert send(verifier, f"{SECOND}/submission", form=findings, confirmed="yes").status_code == 403
     assert participant.post(f"{SECOND}/submission", data={"confirmed": "yes"}).status_code == 403
     refused = send(participant, f"{SECOND}/submission")
     assert (refused.status_code, "tick the box" in refused.text) == (409, True)
@@ -434,7 +435,8 @@ def test_from_submission_to_attestation_in_the_browser(site, world, verifier, pa
     form = get(verifier, next(href for href, _ in day.links if "/findings?" in href).split("#")[0])
     assert f'value="s-{PROJECT}/inv-1"' in form.text
     assert f'value="{SPIKED}"' in form.text
-    assert participant.post(findings, data={"kind": "CAR", "text": "no"}).status_code == 403
+    assert send(participant, findings, kind="CAR", text="no").status_code == 403
+    assert verifier.post(findings, data={"kind": "CAR", "text": "from elsewhere"}).status_code == 403
     refused = send(verifier, findings, kind="CL", text=HOSTILE, device="s/none", day=SPIKED)
     assert refused.status_code == 409
     assert "has no device s/none" in refused.text
@@ -484,7 +486,8 @@ def test_from_submission_to_attestation_in_the_browser(site, world, verifier, pa
     old = now.replace(b'"open_far":["FAR-1"]', b'"open_far":[]')
     refused = send(verifier, attestation, signature=world.key.sign(old), signed=old)
     assert (refused.status_code, "open_far" in refused.text) == (409, True)
-    assert participant.post(attestation, data={"csrf": "x"}, files={"signature": b"x"}).status_code == 403
+    assert send(participant, attestation, signature=world.key.sign(now)).status_code == 403
+    assert verifier.post(attestation, files={"signature": world.key.sign(now)}).status_code == 403
     done = send(verifier, attestation, signature=world.key.sign(now))
     assert done.headers["location"] == attestation
     page = get(participant, attestation).text

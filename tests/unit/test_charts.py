@@ -150,6 +150,17 @@ class TestBars:
         legend = read(key("eg", systems))
         assert ["".join(one.itertext()) for one in of(legend, "li")] == ["pv-1", "pv-2"]
 
+    def test_what_is_negative_hangs_below_zero_whatever_stands_above(self):
+        root = read(bars("b", "t", "d", ["a"], [Series("up", [2.0]), Series("down", [-1.0])], "Wh"))
+        zero = next(float(one.get("y1")) for one in of(root, "line", "axis"))
+        assert float(of(root, "rect", "f2")[0].get("y")) == pytest.approx(zero, abs=0.2)
+
+    def test_every_pattern_that_is_used_is_there(self):
+        series = [Series(f"s{n}", [1.0]) for n in range(9)]
+        root = read(bars("b", "t", "d", ["a"], series, "Wh"))
+        used = {one.get("fill")[5:-1] for one in of(root, "rect") if one.get("fill")}
+        assert used == {one.get("id") for one in of(root, "pattern")} == {f"b-p{n}" for n in range(2, 7)}
+
     @given(st.lists(st.lists(st.one_of(st.none(), FINITE), min_size=3, max_size=3), max_size=8), TEXT)
     def test_whatever_the_values_nothing_leaves_the_plot(self, columns, label):
         systems = [Series(f"{label}{at}", values) for at, values in enumerate(columns)]
@@ -193,6 +204,7 @@ class TestHeat:
         low, high = sorted((one, other))
         assert 0 <= level(low, 1e9) <= level(high, 1e9) <= LEVELS
         assert level(None, 1e9) == level(0, 1e9) == 0
+        assert level(1e9, 1e9) == LEVELS
 
     def test_a_hostile_name_is_text(self):
         drawn = heat(HOSTILE, HOSTILE, [HOSTILE], [(HOSTILE, HOSTILE, [Cell(1, HOSTILE, HOSTILE, HOSTILE, HOSTILE)])])
@@ -225,6 +237,15 @@ class TestLine:
             numbers = [float(text) for text in re.findall(r"-?[\d.]+", path.get("d").removesuffix("h0"))]
             assert all(-0.2 <= x <= 1000.2 for x in numbers[::2])
             assert all(-0.2 <= y <= 170.2 for y in numbers[1::2])
+
+    def test_what_lies_beyond_the_ends_stays_inside(self):
+        drawn = line(
+            "p", "t", "d", Line([(-5.0, 1.0), (15.0, 2.0)]), "W", (0, 10), [], bands=[Band(-9, 99, "bad", "x")]
+        )
+        root = read(drawn)
+        assert of(root, "path", "line")[0].get("d").startswith("M0 ")
+        assert "L1000 " in of(root, "path", "line")[0].get("d")
+        assert (of(root, "rect", "band")[0].get("x"), of(root, "rect", "band")[0].get("width")) == ("0%", "100%")
 
     def test_a_register_need_not_begin_at_zero(self):
         register = Line([(0.0, 6_000_000.0), (1.0, 6_000_500.0)])
