@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from tests.promtool import promtool
+
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "deploy" / "compose.yaml"
 TOOLS = ROOT / ".local" / "tools" / "bin"
@@ -99,8 +101,24 @@ def test_each_service_has_its_own_secrets_and_no_other():
         assert all(secret in COMPOSE["secrets"] for secret in used)
 
 
+def test_prometheus_takes_its_configuration(tmp_path):
+    text = (FILE.parent / "compose" / "prometheus.yml").read_text()
+    assert "/etc/prometheus/alerts.yml" in text
+    rules = FILE.parent / "prometheus" / "alerts.yml"
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/alerts.yml", str(rules)))
+    done = subprocess.run(
+        [promtool(), "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    targets = set(re.findall(r'"(\w+):\d+"', text))
+    assert targets == {"collector", "serve"}
+    assert targets <= SERVICES.keys()
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is missing: apt-get install openssl")
     folder = tmp_path_factory.mktemp("made") / "secrets"
     subprocess.run(["sh", FILE.parent / "make-secrets.sh", folder], check=True)
     return folder
