@@ -99,6 +99,14 @@ def thinned(labels: int, longest: int) -> list[str | None]:
     return found
 
 
+def with_room(shown: str, at: float, longest: int) -> str | None:
+    """Say the same of a label that begins at a share of the width and shall end within it."""
+    for width, wide in list(zip(_WIDTHS_PX, _SHOWN, strict=True))[_SHOWN.index(shown) :]:
+        if at * width + longest * _CHARACTER_PX <= width:
+            return wide
+    return None
+
+
 def _strides() -> Iterable[int]:
     # Each divides the next, so that what is shown in a narrow plot is also shown in a wider one.
     return (2**power for power in count())

@@ -6,13 +6,14 @@ from datetime import date
 
 from markupsafe import Markup
 
-from deploy.web.charts.svg import picture, share, tag, thinned
+from deploy.web.charts.svg import picture, share, tag, thinned, with_room
 
 _ROW = 46
 _HEAD = 26
 _FOOT = 8
 _BAR_Y, _BAR = 20, 16
 _YEAR_MONTHS = 12
+_SIGNS = len("2021-10")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,9 @@ def time_line(
                 width=share(after(period.last) - x(period.first)), y=_HEAD - 6, height=height - _HEAD, class_="period")
         )  # fmt: skip
     marks = axis_days(first, last)
-    for mark, shown in zip(marks, thinned(len(marks), len("2021-10")), strict=True):
+    for mark, shown in zip(marks, thinned(len(marks), _SIGNS), strict=True):
         if shown is not None:
-            drawn.append(tag("line", x1=share(x(mark)), x2=share(x(mark)), y1=_HEAD - 6, y2=height - _FOOT,
-                             class_=f"grid {shown}".strip()))  # fmt: skip
-            # Seven signs are a fifth of a phone's width: near the end they stand before their mark.
-            near = x(mark) > 0.8
-            drawn.append(tag("text", f"{mark:%Y-%m}", x=share(x(mark)), y="14", class_=shown or None,
-                             dx="-2" if near else "2", text_anchor="end" if near else None))  # fmt: skip
+            drawn += _mark(f"{mark:%Y-%m}", x(mark), shown, height)
     for place, row in enumerate(rows):
         top = _HEAD + place * _ROW
         drawn.append(tag("text", row.label, x="0", y=top + 13, class_="strong", dx="4"))
@@ -106,6 +102,13 @@ def time_line(
                 mark_of = tag("path", tag("title", event.name), d="M0-9L7 0L0 9L-7 0Z", class_="event")
                 drawn.append(tag("svg", mark_of, x=share(x(event.day)), y=top + _BAR_Y + _BAR // 2, overflow="visible"))
     return picture(ident, title, description, height, *drawn, axis=False)
+
+
+def _mark(name: str, at: float, shown: str, height: int) -> list[Markup]:
+    where = share(at)
+    line = tag("line", x1=where, x2=where, y1=_HEAD - 6, y2=height - _FOOT, class_=f"grid {shown}".strip())
+    room = with_room(shown, at, _SIGNS)
+    return [line] if room is None else [line, tag("text", name, x=where, y="14", class_=room or None, dx="2")]
 
 
 def axis_days(first: date, last: date, most: int = 12) -> list[date]:
