@@ -109,9 +109,9 @@ begin
         ['revision_line', 'period_id = ' || periods],
         ['job_run', everything || ' or scope = ' || sites
             || ' or regexp_replace(scope, '' \d{4}-\d\d-\d\d \d{4}-\d\d-\d\d$'', '''') = ' || projects],
-        ['seal', 'site_id = ' || sites],
-        ['seal_timestamp', 'site_id = ' || sites],
-        ['seal_block', 'site_id = ' || sites],
+        ['seal', everything || ' or site_id = ' || sites],
+        ['seal_timestamp', everything || ' or site_id = ' || sites],
+        ['seal_block', everything || ' or site_id = ' || sites],
         ['evidence_salt', 'period_id = ' || periods],
         ['evidence_bundle', 'period_id = ' || periods],
         ['message_drop', everything || ' or site_id = ' || sites],

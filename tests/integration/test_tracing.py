@@ -90,6 +90,7 @@ def made(shared_database, tmp_path_factory):
     # Three hundred messages more on one day, so that its tree has two blocks; each tells what is known already.
     noise = [(f"jcm/v1/{plant.site}/unknown/readings", b"{%d" % n) for n in range(300)]
     receive(plant.owner, noise, datetime(2021, 3, 10, 12, tzinfo=UTC), first_id=50_000)
+    receive(plant.owner, [("elsewhere", b"?")], datetime(2021, 3, 10, 13, tzinfo=UTC), first_id=60_000)
     number = plant.owner.execute("select device_id from device where site_id = %s", [plant.site]).fetchone()[0]
     for n in range(5):
         plant.owner.execute(
@@ -412,6 +413,21 @@ def test_a_message_that_came_behind_the_seal_is_not_proven(made, seen):
     finally:
         made.plant.owner.execute("delete from message where message_id = 70000")
         made.plant.owner.execute("delete from quarantine where message_id = 70000")
+
+
+def test_a_message_of_no_declared_site_is_for_whoever_sees_everything(made):
+    at = datetime(2021, 3, 10, 13, tzinfo=UTC)
+    for projects in (None, frozenset({"P1"})):
+        with (
+            connect(made.url, Role.OWNER) as connection,
+            acting(connection, Role.VERIFIER, projects, read_only=True),
+        ):
+            if projects is None:
+                assert assert_proven(connection, made, at, 60_000).site == ""
+                assert payload(connection, at, 60_000, families={}).site is None
+                continue
+            with pytest.raises(NotThereError):
+                inclusion(connection, at, 60_000)
 
 
 def test_a_day_that_is_not_sealed_says_when_it_is_due(made, seen):
