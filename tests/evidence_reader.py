@@ -42,10 +42,11 @@ def commitment(name, salt, value):
     return sha(led(b"jcm-mrv commitment 1"), led(name.encode()), led(salt), led(value))
 
 
-def leaf(site, m, salt):
-    own = hmac.digest(salt, struct.pack(">qq", m["message_id"], m["received_us"]), "sha256")
-    topic = commitment("topic", own, m["topic"].encode() if salt else m["topic"])
-    payload = commitment("payload", own, base64.b64decode(m["payload"]) if salt else m["payload"])
+def leaf(site, m, salt, own=b""):
+    shown = bool(salt or own)
+    own = own or hmac.digest(salt, struct.pack(">qq", m["message_id"], m["received_us"]), "sha256")
+    topic = commitment("topic", own, m["topic"].encode() if shown else m["topic"])
+    payload = commitment("payload", own, base64.b64decode(m["payload"]) if shown else m["payload"])
     flags = m["retained"] | m["redelivered"] << 1
     times = struct.pack(">qqqBB", m["received_us"], m["message_id"], m["arrived_us"], m["qos"], flags)
     note = b"\0" if m["note"] is None else b"\1" + led(m["note"].encode())

@@ -1,6 +1,7 @@
 """The pages of verifiers and participants as a browser without JavaScript meets them: real server, real database."""
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from mrv.evidence.verification import verify
 from mrv.reports import FORMATS, render
 from mrv.revisions import find_revision
 from sql.connection import Role, connect
+from tests import evidence_reader
 from tests.harness import one, rows
 from tests.integration.verifier_world import DAYS, ENTITY, HOSTILE, OTHER, PROJECT, SILENT, World, build
 from tests.website import Website, serving
@@ -335,6 +337,9 @@ def test_a_payload_is_never_markup(site, verifier):
     assert "3c 73 63 72 69 70 74" in page.text
     assert "It is not text." in page.text
     assert "quarantined" in page.text
+    text = get(verifier, message_path(site, STRANGE + 1)).text
+    assert HOSTILE not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;</pre>" in text
     given = verifier.get(f"{path}/payload.bin")
     assert given.content == HOSTILE.encode() + b"\xff\x00"
     assert given.headers["content-type"] == "application/octet-stream"
@@ -356,6 +361,9 @@ def test_the_commands_on_the_page_check_the_proof_without_us(site, verifier, tmp
     run = subprocess.run(["/bin/sh", "-c", path], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "True", run.stderr
     proof = tmp_path / "message-100624-proof.json"
+    said = json.loads(proof.read_text())
+    message = said["message"]
+    assert evidence_reader.leaf(said["site"], message, b"", bytes.fromhex(message["salt"])).hex() == said["leaf"]
     proof.write_text(proof.read_text().replace('"leaf": "', '"leaf": "00', 1))
     run = subprocess.run(["/bin/sh", "-c", path], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "False"

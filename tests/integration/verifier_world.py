@@ -54,8 +54,9 @@ def build(url: str, folder: Path) -> World:
         " where device_id = %s and ts = %s",
         [f'{{"power_w": "{HOSTILE}"}}', device, datetime(2021, 3, 2, 5, tzinfo=UTC)],
     )
-    # A payload that is markup, from a device that nobody declared.
-    strange = [(f"jcm/v1/{plant.site}/unknown/readings", HOSTILE.encode() + b"\xff\x00")]
+    # Payloads that are markup, one of them text, from a device that nobody declared.
+    topic = f"jcm/v1/{plant.site}/unknown/readings"
+    strange = [(topic, HOSTILE.encode() + b"\xff\x00"), (topic, HOSTILE.encode())]
     receive(plant.owner, strange, datetime(2021, 3, 17, tzinfo=UTC), first_id=900_000)
     readings = [(f"jcm/v1/{other.site}/inv-1/readings", said(ts, wh, 1.0)) for ts, wh in other.days(*DAYS)[:400]]
     receive(other.owner, readings, datetime(2021, 3, 21, tzinfo=UTC), first_id=800_000)
