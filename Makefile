@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fault interop bench check tools lint-deploy docs messages proto lock clean
+.PHONY: help install demo test fault interop bench check tools lint-deploy docs messages screenshots proto lock clean
 
 help:
 	@echo "make demo     real servers, a demo site, a report           (make demo ARGS=--exit ends by itself)"
@@ -73,6 +73,10 @@ messages: $(VENV)/.dev
 	@for language in ja th; do $(BABEL) update -i $(LOCALE)/messages.pot -o $(LOCALE)/$$language.po -l $$language \
 	  --no-fuzzy-matching --ignore-obsolete --omit-header -w 120 || exit 1; done
 	@rm $(LOCALE)/messages.pot
+
+# Of the running product, in a real Chromium; into docs/images.
+screenshots: $(VENV)/.dev
+	@$(RUN) -m tests.browser.screenshots
 
 proto: $(VENV)/.dev
 	@$(RUN) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. devices/sparkplug/sparkplug_b.proto
