@@ -137,7 +137,7 @@ def screenshot() -> Callable[..., Path]:
 
     def taken(page: Page, name: str, *, whole: bool = True) -> Path:
         path = folder / f"{name}.png"
-        page.screenshot(path=path, full_page=whole)
+        page.screenshot(path=path, full_page=whole, scale="css")
         return path
 
     return taken
