@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
 from itertools import pairwise
+from threading import BoundedSemaphore
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
 
 from deploy.access.principal import AccountRole, Scope
-from deploy.web.verifier import evidence_pages, pages, step_pages
+from deploy.web.verifier import bundles, evidence_pages, pages, step_pages
 from mrv.evidence.verification import verify
 from mrv.reports import FORMATS, render
 from mrv.revisions import find_revision
@@ -398,6 +399,21 @@ def test_a_bundle_verifies_away_from_here(site, tmp_path, redacted):
 def test_a_bundle_that_cannot_be_made_says_why(verifier):
     refused = verifier.get(f"{SECOND}/bundle.zip")
     assert (refused.status_code, "not sealed yet" in refused.text) == (409, True)
+
+
+def test_two_bundles_are_made_at_a_time_and_none_by_a_service_without_a_key(site, world, verifier, monkeypatch):
+    monkeypatch.setattr(bundles, "_making", BoundedSemaphore(1))
+    with bundles._making:
+        busy = verifier.get(f"{FIRST}/bundle.zip")
+        assert (busy.status_code, "being made" in busy.text) == (503, True)
+    assert verifier.get(f"{FIRST}/bundle.zip").status_code == 200
+    with serving(world.database) as keyless:
+        keyless.tokens = site.tokens
+        with keyless.client("verifier") as client:
+            refused = client.get(f"{FIRST}/bundle.zip")
+    assert refused.status_code == 409
+    assert f"jcm-mrv evidence export {PROJECT} {DAYS[0]} {DAYS[1]} --revision 1" in refused.text
+    assert "JCM_MRV" not in refused.text
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from fastapi.responses import Response, StreamingResponse
 
 from deploy.access.principal import Permission
 from deploy.commands.evidence import family_texts, key_file
-from deploy.errors import DeployError
+from deploy.errors import ConfigurationError
 from deploy.settings import Settings
-from deploy.web.problems import ProblemError, RefusedError, UnavailableError
+from deploy.web.problems import RefusedError, UnavailableError
 from deploy.web.verifier import facts
 from deploy.web.verifier.asked import Asked
-from mrv.evidence.errors import EvidenceError
+from mrv.evidence.errors import KeyFileError
 from mrv.evidence.export import export
 from mrv.evidence.keys import load_key
 from mrv.tracing.frozen import frozen
@@ -69,10 +69,10 @@ def answer(asked: Asked, *, redacted: bool) -> Response:
 
 
 def _write(asked: Asked, path: Path, *, redacted: bool) -> None:
-    settings, command = asked.state.settings, f"jcm-mrv evidence export {asked.project} {asked.first} {asked.last}"
+    settings = asked.state.settings
     try:
         key = load_key(key_file(settings))
-        with connect(asked.state.database.url, Role.EXPORTER, application="jcm-mrv serve bundle") as connection:
+        with connect(asked.state.database.url, Role.MRV, application="jcm-mrv serve bundle") as connection:
             export(
                 connection,
                 asked.project,
@@ -84,12 +84,10 @@ def _write(asked: Asked, path: Path, *, redacted: bool) -> None:
                 families=families(settings),
                 redacted=redacted,
             )
-    except SchemaError:
-        raise RefusedError(f"this service may not make bundles; ask the operator for one (`{command}`)") from None
-    except ProblemError:
-        raise
-    except (EvidenceError, DeployError) as error:
-        raise RefusedError(str(error)) from None
+    except (SchemaError, ConfigurationError, KeyFileError):
+        # A service that signs nothing and writes no result has neither the key nor the role, and is the safer for it.
+        command = f"jcm-mrv evidence export {asked.project} {asked.first} {asked.last} --revision {asked.revision}"
+        raise RefusedError(f"this service makes no bundles; ask the operator for one (`{command}`)") from None
 
 
 def _pieces(path: Path, folder: "tempfile.TemporaryDirectory[str]") -> Iterator[bytes]:
