@@ -8,14 +8,11 @@ from deploy.access.facade import Access
 from deploy.access.rate import Rates
 from deploy.alerts.composition import alerting
 from deploy.fleet_metrics import FleetCollector
-from deploy.alerts.composition import alerting
-from deploy.fleet_metrics import FleetCollector
 from deploy.servers import Endpoints
 from deploy.settings import Settings
 from deploy.web.database import Database
 from deploy.web.operator.watch import make_watch
 from deploy.web.state import State
-from sql.connection import Role
 from sql.connection import Role
 
 
