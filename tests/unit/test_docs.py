@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
-from deploy.reference import render
+from deploy.cli import cli
+from deploy.reference import _walk, render
 from ingest.quarantine import REASONS
 from mrv.register_rules import Rule
 
@@ -35,8 +37,36 @@ def test_every_register_rule_is_explained_to_verifiers_with_its_effect(rule: Rul
     assert credited == (rule.effect.value == "credits"), row
 
 
-@pytest.mark.parametrize(
-    "link", sorted(re.findall(r"\]\((docs/[^)]+|[A-Z]+(?:\.md)?)\)", (DOCS.parent / "README.md").read_text()))
-)
-def test_links_of_the_readme_lead_somewhere(link: str) -> None:
-    assert (DOCS.parent / link).exists()
+def commands() -> dict[str, set[str]]:
+    """The options of every command, by its words."""
+    context = click.Context(cli, info_name="jcm-mrv")
+    return {
+        path.removeprefix("jcm-mrv "): {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+        for path, command in _walk(cli, context, "jcm-mrv")
+    }
+
+
+def shown(page: Path) -> list[str]:
+    """Command lines of a page, in a block or within a line, without what follows in a pipe or a comment."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    found = re.findall(r"jcm-mrv ([a-z][^`\n]*)", text)
+    return [re.split(r"\s+(?:[#|;&(]|$)", line)[0] for line in found]
+
+
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_commands_that_a_page_shows_exist_with_their_options(page: Path) -> None:
+    known = commands()
+    wrong = []
+    for line in shown(page):
+        words = line.split()
+        # `jcm-mrv is` and the like are prose; a command's first word is one.
+        if words[0].split("|")[0] not in {path.split()[0] for path in known}:
+            continue
+        path = next((path for path in sorted(known, key=len, reverse=True) if f"{line} ".startswith(f"{path} ")), None)
+        options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", line))
+        if path is not None and options - known[path] - {"--help"}:
+            wrong.append(line)
+        groups = {other.rpartition(" ")[0] for other in known}
+        if path is None and len(words) > 1 and words[0] in groups and re.fullmatch(r"[a-z-]+", words[1]):
+            wrong.append(line)
+    assert wrong == []
