@@ -70,3 +70,15 @@ def test_commands_that_a_page_shows_exist_with_their_options(page: Path) -> None
         if path is None and len(words) > 1 and words[0] in groups and re.fullmatch(r"[a-z-]+", words[1]):
             wrong.append(line)
     assert wrong == []
+
+
+def test_every_table_is_told_in_the_architecture_and_no_other() -> None:
+    made = {
+        name
+        for path in (DOCS.parent / "sql" / "migrations").glob("[0-9]*.sql")
+        if not path.name.endswith(".down.sql")
+        for name in re.findall(r"^\s*create table (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    store = (DOCS / "architecture.md").read_text(encoding="utf-8").split("\n## The store\n")[1].split("\n| role |")[0]
+    cells = re.findall(r"^\| ([^|]+) \|", store, re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == made
