@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 import tomllib
 import uuid
@@ -13,6 +12,7 @@ import pytest
 
 from devices.declaration_file import parse
 from devices.decoding.catalogue import built_in
+from tests.forked import run_command
 from tests.harness import Message, publish
 
 # Messages of real devices, from the profiles' own vectors: family, which vectors, the zone of the device's clock.
@@ -60,11 +60,10 @@ def said(family: str) -> list[Message]:
 
 
 def run(*arguments: str, mqtt: str = "mqtt://127.0.0.1:1", timeout_s: float = 60) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "deploy.cli", "device", "probe", *arguments],
-        env=os.environ | {"JCM_MRV_MQTT_URL": mqtt, "JCM_MRV_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"},
-        capture_output=True, text=True, timeout=timeout_s, check=False,
-    )  # fmt: skip
+    settings = {"JCM_MRV_MQTT_URL": mqtt, "JCM_MRV_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    return run_command(
+        "device", "probe", *arguments, environment=os.environ | settings, cwd=Path.cwd(), timeout_s=timeout_s
+    )
 
 
 @pytest.fixture
