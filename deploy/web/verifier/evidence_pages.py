@@ -40,7 +40,7 @@ _LAST_US = 253_402_300_799_999_999
 _LAST_ID = 2**63 - 1
 # Python's own library and nothing of ours; docs/evidence.md says how a leaf is made of a message.
 _PATH_COMMAND = (
-    "python3 -c 'import json,hashlib,functools as f;p=json.load(open(\"{name}\"));x=bytes.fromhex;"
+    'python3 -c \'import json,hashlib,functools as f;p=json.load(open("{name}"));x=bytes.fromhex;'
     'print(f.reduce(lambda n,s:hashlib.sha256(b"\\1"+(x(s["hash"])+n if s["side"]=="left" else n+x(s["hash"])))'
     '.digest(),p["path"],x(p["leaf"])).hex()==p["root"]==json.loads(p["seal"]["statement"])["root"])\''
 )
