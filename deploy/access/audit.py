@@ -1,4 +1,4 @@
-"""The record of who looked at what: rows of `audit_event`, which nobody changes (docs/operators.md)."""
+"""The record of who looked at what: rows of `audit_event`, which nobody changes (docs/access.md)."""
 
 import json
 import re

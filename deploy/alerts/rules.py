@@ -261,7 +261,7 @@ RULES: Mapping[str, Rule] = {
             "disk_filling",
             "disk filling",
             "the database nears the size it may have, or its volume is nearly full",
-            "make the volume larger, or keep less (docs/operators.md); when it is full, the broker queues",
+            "make the volume larger, or keep less (docs/keeping.md); when it is full, the broker queues",
             by_site=False,
         ),
         Rule(
