@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 import uuid
 from datetime import UTC
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,6 +17,7 @@ from devices.decoding.catalogue import built_in
 from ingest.collector import CollectorOptions
 from ingest.health import health
 from sql.connection import Role, connect
+from tests.forked import run_command
 from tests.harness import (
     Message,
     collecting,
@@ -63,15 +63,8 @@ def ingested(database, broker):
 
 
 def run(url, *arguments):
-    environment = os.environ | {"JCM_MRV_DATABASE_URL": url, "JCM_MRV_MQTT_URL": "mqtt://127.0.0.1:1"}
-    return subprocess.run(
-        [sys.executable, "-m", "deploy.cli", "status", *arguments],
-        env=environment | {"COLUMNS": "140"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = os.environ | {"JCM_MRV_DATABASE_URL": url, "JCM_MRV_MQTT_URL": "mqtt://127.0.0.1:1", "COLUMNS": "140"}
+    return run_command("status", *arguments, environment=environment, cwd=Path.cwd())
 
 
 def test_status_as_json(ingested):
