@@ -9,10 +9,11 @@ from typing import Any
 from mrv.basis import canonical_text
 from mrv.evidence.canonical import commitment
 
-CONFIDENTIAL = frozenset(
-    {"serial_number", "address", "latitude", "longitude", "participants", "third_party_entity", "certificate"}
-)
-"""Keys whose values are confidential, wherever they stand."""
+CONFIDENTIAL = frozenset({"serial_number", "address", "participants", "third_party_entity", "certificate"})
+"""Keys whose values are confidential, wherever they stand.
+
+Not a site's coordinates: a PDD publishes them, and without them nobody computes the rules of the sky again.
+"""
 
 
 def public_form(name: str, content: Any, salt: bytes) -> Any:

@@ -394,6 +394,17 @@ def test_the_redacted_bundle_shows_nothing_confidential_and_still_verifies(made,
     assert "salt" not in everything
 
 
+def test_the_redacted_bundle_of_a_site_with_coordinates_verifies(plant, key, tmp_path):
+    """The rules of the sky are computed again from them; without them 27 values of the result were others."""
+    plant.apply(plant.toml.replace("time_zone =", "latitude = 13.7\nlongitude = 100.5\ntime_zone ="))
+    prepare(plant, key)
+    make(plant, key, tmp_path / "redacted.zip", redacted=True)
+    assert verify(tmp_path / "redacted.zip", [key.public]).redacted
+    result = json.loads(members(tmp_path / "redacted.zip")["result.json"])
+    assert "quality.night_energy@1" in result["quality"]["rules"]
+    evidence_reader.check(tmp_path / "redacted.zip", key.public.raw)
+
+
 def test_tampering_with_the_redacted_bundle_is_found(made, redacted):
     path, key = redacted, made.key
     whole = members(path)

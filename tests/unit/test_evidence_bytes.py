@@ -147,10 +147,10 @@ def test_a_statement_reads_back_and_only_in_its_canonical_form():
 
 
 def test_the_public_form_hides_what_is_confidential_and_nothing_else():
-    content = {"site": [{"id": "s", "latitude": "13.7", "longitude": None}], "serial_number": "1", "x": [1, "2"]}
+    content = {"site": [{"id": "s", "certificate": "C-7", "address": None}], "serial_number": "1", "x": [1, "2"]}
     shown = public_form("a.json", content, SALT)
-    assert set(shown["site"][0]["latitude"]) == {"commitment"}
-    assert without_commitments(shown) == {"site": [{"id": "s", "longitude": None}], "x": [1, "2"]}
+    assert set(shown["site"][0]["certificate"]) == {"commitment"}
+    assert without_commitments(shown) == {"site": [{"id": "s", "address": None}], "x": [1, "2"]}
     assert shown != public_form("b.json", content, SALT)
     assert shown == public_form("a.json", json.loads(canonical_text(content)), SALT)
 
