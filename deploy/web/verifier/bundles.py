@@ -72,7 +72,7 @@ def _write(asked: Asked, path: Path, *, redacted: bool) -> None:
     settings = asked.state.settings
     try:
         key = load_key(key_file(settings))
-        with connect(asked.state.database.url, Role.MRV, application="jcm-mrv serve bundle") as connection:
+        with connect(asked.state.database.url, Role.EXPORTER, application="jcm-mrv serve bundle") as connection:
             export(
                 connection,
                 asked.project,
