@@ -32,13 +32,19 @@ serve:
   url: https://mrv.example.org
   oidcSecret: true
   ingress: {enabled: true, className: nginx, host: mrv.example.org, tlsSecret: web, annotations: {a: b}}
-emqx: {tlsSecret: broker, service: {type: LoadBalancer, annotations: {c: d}}, storage: {className: fast}}
+backup: {enabled: true, passphraseSecret: sealing, storage: {className: fast}, tolerations: [{key: a}]}
+emqx:
+  tlsSecret: broker
+  refused: [site-9]
+  service: {type: LoadBalancer, annotations: {c: d}}
+  storage: {className: fast}
 networkPolicy: {databaseCidr: 10.0.0.0/8, ingressNamespace: {a: b}, monitoringNamespace: {c: d}}
 monitoring: {enabled: true, labels: {release: prometheus}}
 """ % ("0" * 64)
 OWN_BROKER = """
 migrate: {enabled: false}
 collector: {replicas: 1}
+backup: {enabled: true, keepDays: 30, storage: {existingClaim: mine}}
 emqx: {enabled: false}
 networkPolicy: {brokerCidr: 10.1.2.3/32, outsidePorts: []}
 """
@@ -68,6 +74,8 @@ def pods(objects: list[dict]) -> Iterator[tuple[str, dict]]:
     for one in objects:
         if one["kind"] in {"Deployment", "StatefulSet", "Job"}:
             yield one["metadata"]["name"], one["spec"]["template"]
+        elif one["kind"] == "CronJob":
+            yield one["metadata"]["name"], one["spec"]["jobTemplate"]["spec"]["template"]
 
 
 def container(objects: list[dict], name: str) -> dict:
@@ -166,7 +174,7 @@ def test_a_pod_is_handed_its_own_secrets_and_no_other(rendered):
         paths = [value for value in environment(one).values() if value.startswith("/run/secrets/jcm-mrv/")]
         if one["name"] != "emqx":
             assert sorted(items) == sorted(path.rsplit("/", 1)[1] for path in paths)
-        assert ("owner-database-url" in items) == (one["name"] == "migrate")
+        assert ("owner-database-url" in items) == (one["name"] in {"migrate", "backup"})
 
 
 @needs_helm
@@ -238,6 +246,61 @@ def test_emqx_lets_sites_do_what_mosquitto_lets_them(rendered):
 
 
 @needs_helm
+def test_8883_is_for_certificates_and_8884_for_passwords(rendered):
+    """As with the project's Mosquitto, so that a site's configuration fits either."""
+    text = next(one for one in rendered["full"] if one["kind"] == "ConfigMap" and "emqx.conf" in one["data"])["data"]
+    listeners = dict(re.findall(r"listeners\.ssl\.(\w+) \{(.*?)\n\}", text["emqx.conf"], re.DOTALL))
+    bound = {re.search(r':(\d+)"', said)[1]: said for said in listeners.values()}
+    assert bound.keys() == {"8883", "8884"}
+    assert "enable_authn = false" in bound["8883"]
+    assert "verify = verify_peer, fail_if_no_peer_cert = true" in bound["8883"]
+    assert "enable_authn" not in bound["8884"]
+    assert "verify" not in bound["8884"]
+    service = next(one for one in rendered["full"] if one["kind"] == "Service" and
+                   one["metadata"]["name"].endswith("-emqx"))  # fmt: skip
+    assert {port["name"]: port["port"] for port in service["spec"]["ports"]} == {"mqtts": 8883, "mqtts-password": 8884}
+
+
+@needs_helm
+def test_a_refused_site_is_refused_before_anything_is_allowed(rendered):
+    (rules,) = [one["data"]["acl.conf"] for one in rendered["full"] if "acl.conf" in one.get("data", {})]
+    assert rules.splitlines()[0] == '{deny, {username, "site-9"}, all, ["#"]}.'
+
+
+@needs_helm
+def test_a_backup_is_made_before_old_ones_go(rendered):
+    assert not [one for one in rendered["default"] if one["kind"] in {"CronJob", "PersistentVolumeClaim"}]
+    own, full = (container(rendered[name], "backup") for name in ("own broker", "full"))
+    assert re.search(r"-euc.*jcm-mrv backup --out .*\n *find .* -mtime \+30 -delete", yaml.safe_dump(own), re.DOTALL)
+    assert own["args"] == ["--without-keys"]
+    assert full["args"] == ["--passphrase-file", "/run/secrets/backup/passphrase"]
+    assert "JCM_MRV_EVIDENCE_KEY_FILE" in environment(full)
+    (claim,) = [one for one in rendered["full"] if one["kind"] == "PersistentVolumeClaim"]
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    volumes = {volume["name"]: volume for _, pod in pods(rendered["own broker"]) for volume in pod["spec"]["volumes"]}
+    assert volumes["backups"]["persistentVolumeClaim"] == {"claimName": "mine"}
+
+
+@needs_helm
+def test_the_backups_commands_are_run_by_a_shell(rendered, tmp_path):
+    """With a program in the place of ours, in a folder in the place of the volume."""
+    one = container(rendered["own broker"], "backup")
+    old, new = tmp_path / "2020-01-01.backup", tmp_path / "2020-02-01.backup"
+    old.touch(), new.touch(), os.utime(old, (0, 0))
+    program = tmp_path / "bin" / "jcm-mrv"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@"\nexit ${STATUS:-0}\n')
+    program.chmod(0o755)
+    command = [word.replace("/backups", str(tmp_path)) for word in one["command"] + one["args"]]
+    path = {"PATH": f"{program.parent}:/usr/bin:/bin"}
+    assert subprocess.run(command, env=path | {"STATUS": "1"}, check=False, capture_output=True).returncode == 1
+    assert old.exists(), "nothing new was made"
+    done = subprocess.run(command, env=path, check=True, capture_output=True, text=True)
+    assert re.fullmatch(rf"backup --out {tmp_path}/\d{{4}}-\d\d-\d\d\.backup --without-keys\n", done.stdout)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+@needs_helm
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -246,6 +309,8 @@ def test_emqx_lets_sites_do_what_mosquitto_lets_them(rendered):
         ("settings: {JCM_MRV_DATABASE_URL: x}", "JCM_MRV_DATABASE_URL"),
         ("serve: {ingress: {enabled: true}}", "host"),
         ("image: {digest: latest}", "digest"),
+        ("backup: {schedule: daily}", "schedule"),
+        ("backup: {keepDays: 0}", "keepDays"),
     ],
 )
 def test_wrong_values_are_refused(values, said):

@@ -76,6 +76,12 @@ volumeMounts:
   {{- if .alertsSecret }}
   - {name: alerts-secret, mountPath: /run/secrets/alerts, readOnly: true}
   {{- end }}
+  {{- if .backups }}
+  - {name: backups, mountPath: /backups}
+  {{- end }}
+  {{- if .passphrase }}
+  - {name: passphrase, mountPath: /run/secrets/backup, readOnly: true}
+  {{- end }}
 {{- end }}
 
 {{- /* The keys of the Secret that a pod is handed, and no other: (dict "root" $ "keys" (list …)) */ -}}
@@ -105,6 +111,14 @@ volumeMounts:
 {{- if .alertsSecret }}
 - name: alerts-secret
   secret: {secretName: {{ .alertsSecret }}, defaultMode: 0440}
+{{- end }}
+{{- if .backups }}
+- name: backups
+  persistentVolumeClaim: {claimName: {{ .backups }}}
+{{- end }}
+{{- if .passphrase }}
+- name: passphrase
+  secret: {secretName: {{ .passphrase }}, defaultMode: 0440}
 {{- end }}
 {{- end }}
 
