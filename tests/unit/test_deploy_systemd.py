@@ -2,13 +2,18 @@
 
 import configparser
 import ctypes
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from deploy.site_files import SITE_FOLDER, gateway_toml
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
 SERVICES = sorted(FOLDER.glob("*.service"))
@@ -88,14 +93,69 @@ def test_a_service_is_watched_and_started_again(path):
 def test_secrets_are_handed_over_by_systemd(path):
     unit = Unit(path)
     handed = {one.split(":")[0] for one in unit.all("LoadCredential")}
-    used = set(re.findall(r"=%d/(\w+)", unit.text))
+    used = set(re.findall(r"=%d/([\w.]+)", unit.text))
     assert handed == used
-    assert handed
+    # The authority's folder is the unit's own.
+    assert bool(handed) == (path.name != "jcm-mrv-crl.service")
 
 
 def test_only_the_migration_has_the_owners_login():
     has = {path.name for path in SERVICES if "owner-database-url" in path.read_text(encoding="utf-8")}
-    assert has == {"jcm-mrv-migrate.service"}
+    assert has == {"jcm-mrv-migrate.service", "jcm-mrv-backup.service"}
+
+
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
+def test_only_what_is_roots_is_done_as_root_and_without_roots_rights(path):
+    service = Unit(path)["Service"]
+    rights = {"jcm-mrv-backup.service": "", "jcm-mrv-crl.service": "CAP_KILL CAP_SETUID CAP_SETGID"}
+    assert ("DynamicUser" in service) == (path.name not in rights)
+    assert service["CapabilityBoundingSet"] == rights.get(path.name, "")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.timer")), ids=lambda path: path.name)
+def test_a_timer_starts_a_service_that_ends(path):
+    timer = Unit(path)
+    assert Unit(path.with_suffix(".service"))["Service"]["Type"] == "oneshot"
+    assert (timer["Timer"]["Persistent"], timer["Timer"]["RandomizedDelaySec"]) == ("true", "30min")
+    assert timer["Install"]["WantedBy"] == "timers.target"
+
+
+def test_a_site_follows_the_guide_with_the_shipped_unit():
+    """The files and settings of docs/gateway.md and of what `device provision` writes."""
+    unit = Unit(FOLDER / "jcm-mrv-gateway.service")
+    guide = (FOLDER.parents[1] / "docs" / "gateway.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (LoadCredential=.*|Environment=.*)$", guide, re.MULTILINE)
+    assert len(lines) == 3
+    assert set(lines) <= set(unit.text.splitlines())
+    (spool,) = re.findall(r'^spool = "/var/lib/(.*)/', gateway_toml("site-1", []), re.MULTILINE)
+    assert unit["Service"]["StateDirectory"] == spool
+    assert f"LoadCredential=client.key:{SITE_FOLDER}/client.key" in lines
+
+
+def test_old_backups_go_after_a_new_one(tmp_path):
+    """The unit's own commands, with a program in the place of ours and a folder in the place of systemd's."""
+    service = Unit(FOLDER / "jcm-mrv-backup.service")["Service"]
+    folder, program = tmp_path / "jcm-mrv-backup", tmp_path / "program"
+    folder.mkdir()
+    program.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    program.chmod(0o755)
+
+    def run(command: str) -> list[str]:
+        for one, other in (("%S", str(tmp_path)), ("%%", "%"), ("$$", "$"), ("${KEEP_DAYS}", "14"), (PROGRAM, program)):
+            command = command.replace(one, str(other))
+        words = shlex.split(command)
+        environment = {"BACKUP_OPTIONS": "--passphrase-file /etc/p", "PATH": "/usr/bin:/bin"}
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    said = run(service["ExecStart"])
+    assert re.fullmatch(rf"{folder}/\d{{4}}-\d\d-\d\d\.backup", said.pop(2))
+    assert said == ["backup", "--out", "--passphrase-file", "/etc/p"]
+    for name, age in (("new.backup", 0), ("14.backup", 14), ("16.backup", 16), ("16.other", 16)):
+        (folder / name).touch()
+        then = time.time() - age * 86_400 - 60
+        os.utime(folder / name, (then, then))
+    run(service["ExecStartPost"])
+    assert {path.name for path in folder.iterdir()} == {"new.backup", "14.backup", "16.other"}
 
 
 def test_the_program_works_where_no_memory_may_become_code():
