@@ -34,7 +34,9 @@ def test_yamllint_has_nothing_against_it(name):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("more", [(), ("--profile", "monitoring"), ("-f", FILE.parent / "compose" / "tls.yaml")])
+@pytest.mark.parametrize(
+    "more", [(), ("--profile", "monitoring"), ("--profile", "backup"), ("-f", FILE.parent / "compose" / "tls.yaml")]
+)
 def test_compose_itself_accepts_it(more):
     compose = tool("docker-compose")
     if compose is None:
@@ -62,12 +64,32 @@ def test_every_service_is_closed_and_limited():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["logging"]["options"]["max-size"], name
-        assert service["restart"] == ("no" if name in {"migrate", "logins"} else "unless-stopped"), name
+        assert service["restart"] == ("no" if name in {"migrate", "logins", "backup"} else "unless-stopped"), name
         if service["restart"] != "no":
             assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}, name
         # The database's entry point writes beside its data, and starts as root to give the folder away.
         assert service.get("read_only", False) == (name != "timescaledb"), name
         assert ("cap_add" in service) == (name == "timescaledb"), name
+
+
+def test_a_backup_is_made_only_when_it_is_asked_for():
+    backup = SERVICES["backup"]
+    assert backup["profiles"] == ["backup"]
+    assert (backup["entrypoint"], backup["command"]) == (["jcm-mrv", "backup"], ["--help"])
+    assert backup["depends_on"].keys() == {"timescaledb"}
+    (line,) = re.findall(
+        r"^# A backup: docker compose -f deploy/compose.yaml run --rm backup (.*)$", FILE.read_text(), re.MULTILINE
+    )
+    assert line.startswith(f'--out "{backup["volumes"][0].rsplit(":", 1)[1]}/')
+
+
+def test_the_image_has_the_programs_of_the_databases_version():
+    (major,) = re.findall(r"-pg(\d+)$", SERVICES["timescaledb"]["image"])
+    said = (ROOT / "deploy" / "Containerfile").read_text()
+    *_, final = said.split("\nFROM ")
+    assert f" postgresql-client-{major} " in final
+    # Debian 13 has that version; Debian 12 has 15, which refuses a newer server.
+    assert re.search(r"^ARG BASE=.*-slim-trixie$", said, re.MULTILINE)
 
 
 def test_ports_are_the_machines_own():
@@ -90,9 +112,10 @@ def test_services_wait_for_what_they_need():
 
 
 def test_each_service_has_its_own_secrets_and_no_other():
-    assert "owner-database-url" not in {one for name, it in OURS.items() if name != "migrate" for one in it["secrets"]}
-    logins = [secret for one in OURS.values() for secret in one["secrets"] if secret.endswith("database-url")]
-    assert len(logins) == len(set(logins)) == len(OURS)
+    of_the_owner = {name for name, one in OURS.items() if "owner-database-url" in one["secrets"]}
+    assert of_the_owner == {"migrate", "backup"}
+    logins = [next(secret for secret in one["secrets"] if secret.endswith("database-url")) for one in OURS.values()]
+    assert len(set(logins)) == len(OURS) - 1
     for name, service in SERVICES.items():
         used = set(re.findall(r"/run/secrets/([a-z.-]+)", yaml.safe_dump(service)))
         if name == "logins":

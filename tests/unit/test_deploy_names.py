@@ -46,7 +46,8 @@ def test_every_command_that_is_named_exists(path):
     named = set(re.findall(r"(?:^ExecStart=\S*/|^ {4}|`|^|\$ )jcm-mrv ([a-z]+)(?=[\s`])", text, re.MULTILINE))
     if path.name == "compose.yaml":
         services = yaml.safe_load(text)["services"].values()
-        named |= {one["command"][0] for one in services if one.get("image", "").startswith("jcm-mrv")}
+        ours = [one for one in services if one.get("image", "").startswith("jcm-mrv")]
+        named |= {[*one.get("entrypoint", ["jcm-mrv"]), *one["command"]][1] for one in ours}
     assert named <= set(cli.list_commands(None))
 
 
