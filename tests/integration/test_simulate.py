@@ -211,8 +211,9 @@ def test_realtime_speaks_of_now(publish_url: str) -> None:
         process.send_signal(signal.SIGINT)
         # Read to the end: whoever writes into a closed pipe ends for that reason.
         process.stdout.read()
-    # A device samples somewhere within its step, and the first come after what is drawn for them.
-    assert all(-3 < age < 10 for age in ages), (ages, datetime.now(UTC))
+    # A device samples somewhere within its step, the first come after what is drawn for them, and this reader waits for
+    # its turn: -3.2 and 4.5 s were seen on a busy machine. What is simulated unasked lies a day and more away.
+    assert all(abs(age) < 60 for age in ages), (ages, datetime.now(UTC))
     assert process.returncode == 130
 
 
