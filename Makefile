@@ -54,7 +54,6 @@ tools: $(VENV)/.dev
 	GOBIN=$(CURDIR)/$(TOOLS) go install -trimpath $(HELM)
 	cd .local/tools && printf 'module tools\n' > go.mod && go get $(COMPOSE) && go build -trimpath -o bin/docker-compose $(firstword $(subst @, ,$(COMPOSE)))
 
-
 lint-deploy: $(VENV)/.dev
 	@$(RUN) -m pytest -q tests/unit/test_deploy_compose.py tests/unit/test_deploy_grafana.py tests/unit/test_deploy_helm.py \
 	  tests/unit/test_deploy_names.py tests/unit/test_deploy_systemd.py $(ARGS)
