@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from deploy.web import home, operations, problems, signing_in
 from deploy.web.headers import SecurityHeaders
+from deploy.web.limits import Limits
 from deploy.web.measures import RequestDurations
 from deploy.web.operator import api as operator_api
 from deploy.web.operator import pages as operator_pages
@@ -64,7 +65,7 @@ def make_app(
         docs_url=None,  # they come from another host
         redoc_url=None,
         lifespan=lifespan,
-        responses=dict.fromkeys((400, 401, 403, 404, 409, 422, 429, 503), _PROBLEM),
+        responses=dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 503), _PROBLEM),
     )
     app.state.jcm_mrv = state
     problems.install(app)
@@ -79,6 +80,7 @@ def make_app(
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *([host] if host else [])]
     )
+    app.add_middleware(Limits)
     app.add_middleware(SecurityHeaders, https=state.is_secure)
     app.add_middleware(RequestDurations, registry=registry)
     return app

@@ -13,6 +13,9 @@ from sql.connection import Role, acting
 # A page asks for one connection at a time; uvicorn's threads are 40, and PostgreSQL's usual limit is 100.
 _MOST = 16
 _PATIENCE_S = 5.0
+# Nobody waits longer for a page, and a query that nobody waits for must not hold one of the few connections. What may
+# take longer, bundles and replay, has connections of its own.
+_LONGEST_MS = 30_000
 
 
 class Database:
@@ -38,7 +41,7 @@ class Database:
                 "autocommit": True,
                 "application_name": "jcm-mrv serve",
                 "connect_timeout": 5,
-                "options": "-c timezone=UTC -c datestyle=ISO",
+                "options": f"-c timezone=UTC -c datestyle=ISO -c statement_timeout={_LONGEST_MS}",
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 4,

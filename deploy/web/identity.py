@@ -49,25 +49,46 @@ def _find(request: Request) -> Visitor:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     cookie = request.cookies.get(state.cookie)
     address = request.client.host if request.client else ""
+    # Counted by what is known of whoever asks, never by what they made up: that would be a new key each time, which
+    # limits nobody and fills the memory.
     if token and scheme.lower() == "bearer":
-        _within(state.rates.wait_s(f"token:{address}:{token[:12]}"))
         with state.database.service() as connection:
             principal = state.access.principal_of_token(connection, token.strip())
         if principal is None:
-            _within(state.failures.wait_s(f"failed:{address}"))
+            within(state.failures.wait_s(f"failed:{address}"))
             raise NotSignedInError("this token is not known, expired or revoked")
+        within(state.rates.wait_s(f"token:{principal.token}"))
         return Visitor(principal)
     if cookie:
-        _within(state.rates.wait_s(f"session:{cookie[:16]}"))
         with state.database.service() as connection:
             session = state.access.principal_of_session(connection, cookie)
         if session is not None:
+            # All sessions of an account together: it can begin as many as it likes.
+            within(state.rates.wait_s(f"account:{session[0].account}"))
             return Visitor(*session)
-    _within(state.rates.wait_s(f"address:{address}"))
+    within(state.rates.wait_s(f"address:{address}"))
     return Visitor(None)
 
 
-def _within(wait_s: float) -> None:
+def is_still(request: Request, principal: Principal) -> bool:
+    """Tell whether a request that goes on for long still comes from the same, with the same rights; uncounted."""
+    state = state_of(request)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    with state.database.service() as connection:
+        if token and scheme.lower() == "bearer":
+            return state.access.principal_of_token(connection, token.strip()) == principal
+        session = state.access.principal_of_session(connection, request.cookies.get(state.cookie, ""))
+    return session is not None and session[0] == principal
+
+
+def within(wait_s: float) -> None:
+    """Refuse who has to wait.
+
+    Raises
+    ------
+    TooManyRequestsError
+        There is something to wait for.
+    """
     if wait_s > 0:
         raise TooManyRequestsError(
             f"too many requests; try again in {int(wait_s) + 1} seconds", retry_after_s=int(wait_s) + 1
@@ -146,7 +167,10 @@ def sign_in_path(request: Request) -> str:
 
 def own_path(given: str) -> str:
     """Return a path of this service, or `/` for what leads elsewhere (an open redirect)."""
-    parts = urlsplit(given)
+    try:
+        parts = urlsplit(given)
+    except ValueError:
+        return "/"
     inner = given.startswith("/") and not given.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return given if inner and "\\" not in given and given.isprintable() else "/"
 

@@ -20,6 +20,7 @@ from sql.errors import SchemaError, StoreError
 from sql.migrator import check
 
 log = structlog.get_logger()
+_OF_PROXIES = {"forwarded", "via", "x-real-ip"}
 
 
 def router(registry: CollectorRegistry, further: Callable[[], Sequence[Check]] | None = None) -> APIRouter:
@@ -56,7 +57,7 @@ def _may_measure(request: Request) -> None:
 
     What a proxy that nobody named passes on comes from anywhere.
     """
-    from_here = not any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
+    from_here = not any(name in _OF_PROXIES or name.startswith("x-forwarded-") for name in request.headers)
     if from_here and request.client is not None and _is_near(request.client.host, state_of(request)):
         return
     if not signed_in(request).may(Permission.READ_OPERATIONS):

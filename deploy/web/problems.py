@@ -82,6 +82,13 @@ class RefusedError(ProblemError):
     name = "refused"
 
 
+class TooLargeError(ProblemError):
+    """The request is larger than anything that is asked for here."""
+
+    status = 413
+    name = "too-large"
+
+
 class InvalidInputError(ProblemError):
     """A value of the request is not what is expected there."""
 
@@ -128,6 +135,8 @@ def as_problem(error: Exception) -> ProblemError:
             return InvalidInputError(said, fields=fields)
         case HTTPException():
             return _of_status(error)
+        case psycopg.DataError() if "NUL" in str(error):
+            return InvalidInputError("there is a NUL in it, which no text here has")
         case PoolTimeout() | DatabaseUnavailableError() | psycopg.OperationalError():
             return UnavailableError("the database does not answer; try again in a few seconds")
         case NotThereError():
@@ -180,6 +189,6 @@ def install(app: FastAPI) -> None:
 
         return problem_page(request, problem)
 
-    for kind in (RequestValidationError, HTTPException, PoolTimeout, psycopg.OperationalError, DeployError, MrvError,
-                 DevicesError, IngestError, StoreError, Exception):  # fmt: skip
+    for kind in (RequestValidationError, HTTPException, PoolTimeout, psycopg.OperationalError, psycopg.DataError,
+                 DeployError, MrvError, DevicesError, IngestError, StoreError, Exception):  # fmt: skip
         app.add_exception_handler(kind, answer)

@@ -25,6 +25,9 @@ _GRACE_S = 10
 # The loop only hands work to threads; where it does not come round in so long, something blocks it.
 _BEAT_S = 1
 _STUCK_S = 30.0
+# Bytes of a request without its body; of connections fewer than the 1,024 files that a process usually may have open.
+_MOST_HEADERS = 64 * 1024
+_MOST_CONNECTIONS = 700
 
 
 class WebServer:
@@ -77,6 +80,9 @@ class WebServer:
                 server_header=False,
                 proxy_headers=bool(settings.web_trusted_proxies),
                 forwarded_allow_ips=settings.web_trusted_proxies,
+                http="h11",  # the other parser has no limit on headers
+                h11_max_incomplete_event_size=_MOST_HEADERS,
+                limit_concurrency=_MOST_CONNECTIONS,
                 timeout_graceful_shutdown=_GRACE_S,
                 lifespan="on",
                 callback_notify=self._go_round,

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from deploy.web.identity import FromThisPage, own_path, visitor
+from deploy.web.identity import FromThisPage, own_path, visitor, within
 from deploy.web.pages import back_to, render
-from deploy.web.problems import ForbiddenError, TooManyRequestsError
+from deploy.web.problems import ForbiddenError
 from deploy.web.state import State, state_of
 
 router = APIRouter(include_in_schema=False)
@@ -37,13 +37,9 @@ def with_token(
     with state.database.service() as connection:
         principal = state.access.principal_of_token(connection, token.strip())
         if principal is None:
-            wait_s = state.failures.wait_s(f"failed:{address}")
-            if wait_s > 0:
-                raise TooManyRequestsError(
-                    f"too many tokens that are not valid; try again in {int(wait_s) + 1} seconds",
-                    retry_after_s=int(wait_s) + 1,
-                )
+            within(state.failures.wait_s(f"failed:{address}"))
             return _form(request, next, wrong=True)
+        within(state.rates.wait_s(f"token:{principal.token}"))
         cookie = state.access.begin_session(connection, principal)
     response = back_to(next)
     _keep(response, state, cookie)
@@ -97,8 +93,13 @@ def _form(request: Request, then: str, *, wrong: bool = False) -> Response:
 
 
 def _same_origin(request: Request) -> None:
-    # There is no session yet that a form could prove; browsers say where a form comes from.
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+    # There is no session yet that a form could prove; browsers say where a form comes from. `Sec-Fetch-Site` they send
+    # to https and to this machine only, `Origin` with every form; a script sends neither. The host is one of ours
+    # (TrustedHostMiddleware).
+    own = {"http://" + request.headers.get("host", ""), "https://" + request.headers.get("host", "")}
+    origin = request.headers.get("origin")
+    elsewhere = origin is not None and origin not in own
+    if elsewhere or request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise ForbiddenError("this form was sent from another site; open the sign-in page here")
 
 

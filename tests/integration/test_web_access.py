@@ -216,7 +216,7 @@ def test_every_answer_keeps_the_browser_on_this_host(site: Website) -> None:
             headers = client.get(path).headers
             assert "default-src 'none'" in headers["content-security-policy"], path
             assert headers["x-content-type-options"] == "nosniff", path
-            assert headers["referrer-policy"] == "no-referrer", path
+            assert headers["referrer-policy"] == "same-origin", path
         assert client.get("/sites").headers["cache-control"] == "private, no-cache"
         assert client.get("/sites", headers={"Host": "evil.example"}).status_code == 400
 

@@ -1,6 +1,5 @@
 """The API of operators: sites and their rates, gaps, clocks, quarantine, alerts."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from enum import Enum
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
 from deploy.access.principal import Permission, Principal
 from deploy.alerts import state as alerts
@@ -20,6 +19,7 @@ from deploy.web.operator.gaps import clocks, gaps
 from deploy.web.operator.watch import FLEET_S
 from deploy.web.problems import BadRequestError, ForbiddenError, NotFoundError
 from deploy.web.state import state_of
+from deploy.web.streams import Stream
 from mrv.store import now_of
 from sql.connection import Role
 
@@ -114,18 +114,12 @@ async def live(
 ) -> EventSourceResponse:
     """Send an event `fleet` whenever it was read again, every few seconds; its data is the answer of `/sites`."""
 
-    async def told() -> AsyncIterator[ServerSentEvent]:
-        sent = 0
-        while events is None or sent < events:
-            found = await anyio.to_thread.run_sync(fleet_of, request, principal)
-            yield ServerSentEvent(models.FleetNow.of(found).model_dump_json(), event="fleet")
-            sent += 1
-            if events is None or sent < events:
-                await anyio.sleep(FLEET_S)
+    def told() -> str:
+        return models.FleetNow.of(fleet_of(request, principal)).model_dump_json()
 
     # The first is read before the answer begins, so that a refusal has its status.
     await anyio.to_thread.run_sync(fleet_of, request, principal)
-    return EventSourceResponse(told(), headers={"Cache-Control": "no-store"})
+    return Stream(request, principal, told, every_s=FLEET_S, most=events)
 
 
 @router.get("/quarantine", tags=_QUARANTINE, summary="What is no reading, and why; the newest first")
