@@ -1,6 +1,6 @@
 """The pages of operators: all sites at a glance, one site, quarantine, alerts, health."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlencode
@@ -9,7 +9,7 @@ import anyio
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response
 from markupsafe import Markup
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
 from deploy.access.principal import Permission, Principal
 from deploy.alerts import state as alerts
@@ -25,6 +25,7 @@ from deploy.web.operator.watch import FLEET_S
 from deploy.web.pages import back_to, render
 from deploy.web.problems import ForbiddenError
 from deploy.web.state import state_of
+from deploy.web.streams import Stream
 from ingest.quarantine import REASONS, Selection, waiting
 from mrv.store import now_of
 from sql.named import load
@@ -48,22 +49,19 @@ def sites(request: Request, principal: SignedIn) -> Response:
 @router.get("/sites/live")
 async def live(request: Request, principal: SignedIn) -> EventSourceResponse:
     """Send the part of the page that changes, whenever it did."""
+    before = ""
 
-    def written() -> str:
-        return bytes(render(request, "operator/fleet.html", _fleet(request, principal)).body).decode()
-
-    async def told() -> AsyncIterator[ServerSentEvent]:
-        before = ""
-        while True:
-            now = await anyio.to_thread.run_sync(written)
-            if now != before:
-                yield ServerSentEvent(now, event="fleet")
-                before = now
-            await anyio.sleep(FLEET_S)
+    def told() -> str | None:
+        nonlocal before
+        now = bytes(render(request, "operator/fleet.html", _fleet(request, principal)).body).decode()
+        if now == before:
+            return None
+        before = now
+        return now
 
     # The first is read before the answer begins, so that a refusal has its status.
     await anyio.to_thread.run_sync(fleet_of, request, principal)
-    return EventSourceResponse(told(), headers={"Cache-Control": "no-store"})
+    return Stream(request, principal, told, every_s=FLEET_S)
 
 
 def _fleet(request: Request, principal: Principal) -> dict[str, object]:
@@ -160,15 +158,12 @@ def entry(request: Request, principal: SignedIn, number: Number) -> Response:
 def _entry(
     request: Request, principal: Principal, number: int, outcome: models.ReplayOutcome | None = None
 ) -> Response:
-    may_read = principal.may_anywhere(Permission.READ_EVIDENCE)
     with quarantine.reading(request, principal) as connection:
         found = quarantine.detail(connection, number)
+        project = quarantine.project_of(connection, number)
+    may_read = principal.may(Permission.READ_EVIDENCE, project)
     if may_read:
-        state = state_of(request)
-        with state.database.service() as connection:
-            state.access.record(
-                connection, principal, "evidence.read", f"quarantine {number}", {"message_id": found.message_id}
-            )
+        quarantine.record(request, principal, found, project)
     shown = found.payload[:_PAYLOAD_SHOWN]
     context = {
         "found": found,
@@ -177,7 +172,7 @@ def _entry(
         "hex": shown[:512].hex(" ") if may_read else None,
         "whole": len(shown) == len(found.payload),
         "outcome": outcome,
-        "may_replay": principal.may_anywhere(Permission.OPERATE),
+        "may_replay": principal.may(Permission.OPERATE, project),
     }
     return render(request, "operator/entry.html", context)
 

@@ -95,6 +95,20 @@ def detail(connection: psycopg.Connection, number: int) -> Detail:
         raise NotFoundError(f"there is no quarantine entry {number}, or it is not yours to see") from None
 
 
+def project_of(connection: psycopg.Connection, number: int) -> str | None:
+    """Tell whose project an entry is of; None: of no declared site."""
+    rows = connection.execute(load("operator")["project_of_entries"], {"ids": [number]}).fetchall()
+    return rows[0][1] if rows else None
+
+
+def record(request: Request, principal: Principal, found: Detail, project: str | None) -> None:
+    """Put on record that the bytes of an entry's message were read."""
+    state = state_of(request)
+    subject, detail = f"quarantine {found.entry.quarantine_id}", {"message_id": found.message_id}
+    with state.database.service() as connection:
+        state.access.record(connection, principal, "evidence.read", subject, detail, project=project)
+
+
 def payload(request: Request, principal: Principal, number: int) -> Response:
     """Answer with the bytes of an entry's message, and put the access on record.
 
@@ -103,15 +117,12 @@ def payload(request: Request, principal: Principal, number: int) -> Response:
     NotFoundError, ForbiddenError
         There is none, it is not theirs to see, or payloads are not.
     """
-    if not principal.may_anywhere(Permission.READ_EVIDENCE):
-        raise ForbiddenError(f"{principal.account} may not read payloads")
-    state = state_of(request)
-    with state.database.reading(principal, Permission.READ_EVIDENCE) as connection:
+    with reading(request, principal) as connection:
         found = detail(connection, number)
-    with state.database.service() as connection:
-        state.access.record(
-            connection, principal, "evidence.read", f"quarantine {number}", {"message_id": found.message_id}
-        )
+        project = project_of(connection, number)
+    if not principal.may(Permission.READ_EVIDENCE, project):
+        raise ForbiddenError(f"{principal.account} may not read payloads of {project or 'no project'}")
+    record(request, principal, found, project)
     # Never as what a browser would show: a payload is anybody's.
     return Response(
         found.payload,
