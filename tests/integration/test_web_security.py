@@ -1,0 +1,364 @@
+"""The web server against those who mean it no good: another site, a thief of a cookie, a verifier of others."""
+
+import io
+import re
+import socket
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+
+from deploy.access import accounts
+from deploy.access.principal import AccountRole, Scope
+from deploy.keeping import keys as key_files
+from deploy.keeping.errors import BackupFileError
+from sql.connection import Role, connect
+from tests.harness import one, rows
+from tests.integration.two_projects import DAYS, ONE, OTHER, build, entity
+from tests.website import Website, serving
+
+PERIOD = f"{DAYS[0]}/{DAYS[1]}"
+API = f"/api/v1/projects/{ONE}/periods/{PERIOD}/revisions/1"
+PAGE = f"/projects/{ONE}/{PERIOD}/r1"
+WAITS = """
+insert into quarantine (received_at, message_id, site_id, topic, reason, detail)
+select received_at, message_id, site_id, topic, 'device_unknown', '<img src=x onerror=alert(1)>' from message
+where topic like '%unknown%'
+"""
+
+
+@pytest.fixture(scope="module")
+def site(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    folder = tmp_path_factory.mktemp("keys")
+    build(shared_database, folder)
+    with psycopg.connect(shared_database) as connection:
+        connection.execute(WAITS)
+    with serving(shared_database, evidence_key_file=folder / "evidence.pem") as site:
+        for project in (ONE, OTHER):
+            for role in (AccountRole.VERIFIER, AccountRole.PARTICIPANT, AccountRole.OPERATOR):
+                site.account(f"{role}-{project}".lower(), role, project, organisation=entity(project))
+        site.account("operator", AccountRole.OPERATOR)
+        site.account("everything", AccountRole.VERIFIER)
+        with connect(shared_database, Role.OWNER) as connection:
+            for role in (AccountRole.OPERATOR, AccountRole.PARTICIPANT):
+                accounts.grant(connection, "everything", role, None)
+        site.account("nobody", None)
+        yield site
+
+
+def entry_of(site: Website, project: str) -> int:
+    return one(site.database, "select max(quarantine_id) from quarantine where site_id = %s", f"s-{project}")
+
+
+# --- another web site -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "own"}, 303),
+        ({"Origin": "own", "Sec-Fetch-Site": "same-origin"}, 303),
+        ({}, 303),  # a script
+    ],
+)
+def test_another_site_signs_nobody_in(site: Website, headers: dict, status: int) -> None:
+    """Browsers send Sec-Fetch-Site to https and to this machine only; Origin with every form."""
+    given = {name: site.url if value == "own" else value for name, value in headers.items()}
+    with site.client() as client:
+        answer = client.post("/sign-in", data={"token": site.tokens["operator"]}, headers=given)
+    assert answer.status_code == status
+
+
+def test_own_pages_let_browsers_say_where_a_form_comes_from(site: Website) -> None:
+    """With `no-referrer` browsers send `Origin: null` with our own forms too (Fetch standard, 3.2)."""
+    with site.client() as client:
+        assert client.get("/sign-in").headers["referrer-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("given", ["//[", "/\n/evil.example", "/%5c", "//[::1]]/"])
+def test_a_strange_place_to_go_on_is_no_failure(site: Website, given: str) -> None:
+    with site.client() as client:
+        assert client.get("/sign-in", params={"next": given}).status_code == 200
+
+
+# --- who stole a cookie or a token, and who had a right ---------------------------------------------------------------
+
+
+def test_a_stream_ends_with_the_right_to_it(site: Website) -> None:
+    for name in ("leaver", "fired"):
+        site.account(name, AccountRole.OPERATOR)
+    taken = [
+        "update api_token set revoked_at = now(), revoked_by = 'test' where account = 'leaver'",
+        "update account_grant set revoked_at = now(), revoked_by = 'test' where account = 'fired'",
+    ]
+    with ExitStack() as stack:
+        streams = {}
+        for name, path in (("leaver", "/api/v1/live"), ("fired", "/sites/live")):
+            client = stack.enter_context(site.client(name))
+            answer = stack.enter_context(client.stream("GET", path, timeout=15))
+            assert answer.status_code == 200
+            streams[name] = answer.iter_lines()
+            next(streams[name])
+        with psycopg.connect(site.database, autocommit=True) as connection:
+            for statement in taken:
+                connection.execute(statement)
+        begun = time.monotonic()
+        for stream in streams.values():
+            for _ in stream:
+                assert time.monotonic() - begun < 12, "the stream goes on"
+
+
+def test_an_account_has_so_many_streams_and_no_more(site: Website) -> None:
+    site.account("greedy", AccountRole.OPERATOR, ONE)
+    site.account("other", AccountRole.OPERATOR, ONE)
+    with ExitStack() as stack:
+        client = stack.enter_context(site.client("greedy"))
+        statuses = []
+        for n in range(14):
+            path = "/sites/live" if n % 2 else "/api/v1/live"
+            statuses.append(stack.enter_context(client.stream("GET", path)).status_code)
+        assert set(statuses[:8]) == {200}
+        assert statuses[-1] == 429
+        other = stack.enter_context(site.client("other"))
+        assert stack.enter_context(other.stream("GET", "/sites/live")).status_code == 200
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with site.client("greedy") as client, client.stream("GET", "/sites/live") as again:
+            if again.status_code == 200:
+                return
+        time.sleep(0.3)
+    pytest.fail("streams that ended are counted for ever")
+
+
+# --- somebody with two roles ------------------------------------------------------------------------------------------
+
+
+def test_evidence_of_one_project_is_not_read_with_the_right_for_another(site: Website) -> None:
+    """An administrator sees operations of ONE and no payload; as a verifier of OTHER payloads of that."""
+    site.account("both", AccountRole.ADMINISTRATOR, ONE)
+    with connect(site.database, Role.OWNER) as connection:
+        accounts.grant(connection, "both", AccountRole.VERIFIER, OTHER)
+    number = entry_of(site, ONE)
+    with site.client("both") as client:
+        page = client.get(f"/quarantine/{number}")
+        assert page.status_code == 200
+        assert "7b 7d" not in page.text, "the payload is shown"
+        assert client.get(f"/quarantine/{number}/payload").status_code in (403, 404)
+        assert client.get(f"/api/v1/quarantine/{number}/payload").status_code in (403, 404)
+        # Nor the operations of the project that they verify.
+        of_other = entry_of(site, OTHER)
+        assert client.get(f"/quarantine/{of_other}").status_code == 404
+        assert client.get(f"/api/v1/quarantine/{of_other}/payload").status_code == 404
+
+
+def test_the_record_says_of_which_project_the_payload_was(site: Website) -> None:
+    number = entry_of(site, ONE)
+    with site.client("operator") as client:
+        assert client.get(f"/api/v1/quarantine/{number}/payload").status_code == 200
+    found = rows(
+        site.database,
+        "select project_id from audit_event where action = 'evidence.read' and subject = %s order by id desc limit 1",
+        f"quarantine {number}",
+    )
+    assert found == [(ONE,)]
+
+
+# --- what is sent that nobody asked for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/sign-in", f"{API}/findings", f"{PAGE}/attestation"])
+def test_a_body_is_refused_before_it_is_read(site: Website, path: str) -> None:
+    kind = "application/json" if path.startswith("/api/") else "application/x-www-form-urlencoded"
+    with site.client() as client:
+        answer = client.post(path, content=b"x" * (3 << 20), headers={"Content-Type": kind})
+    assert answer.status_code == 413
+    if path.startswith("/api/"):
+        assert answer.json()["type"] == "/problems/too-large"
+
+
+def test_a_body_of_no_stated_length_is_refused_at_the_limit(site: Website) -> None:
+    where = urlsplit(site.url)
+    with socket.create_connection((where.hostname, where.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        )
+        part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+        connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))
+        piece = b"x" * 65536
+        try:
+            for _ in range(64):
+                connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        except OSError:
+            pass
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/projects/{ONE}/{PERIOD}/r{'9' * 5000}",
+        f"{PAGE}/message/{'9' * 5000}/1",
+        "/projects/" + "x" * 20_000,
+        f"/sign-in?next={'%2F' * 9000}",
+    ],
+)
+def test_an_endless_address_is_refused(site: Website, path: str) -> None:
+    with site.client("everything") as client:
+        assert 400 <= client.get(path).status_code < 500
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/projects/%00", "/projects/{p}/%00/%00/r1", "{page}/%00/%00/2021-03-01", "{page}/reading/%00/%00/5",
+        "{page}/reading/s-ONE/inv-1/5", "{page}/findings?device=%00&day=%00&message_id=%00", "{page}/r%00",
+        "{page}/findings?day=0001-01-01", "{page}/0001-01", "{page}/9999-12", "{page}/s-ONE/inv-1/9999-12-31",
+        "{page}/s-ONE/inv-1/0001-01-01", "{page}/message/0/1", "{page}/late?after=e30", "{page}/conflicts?after=%00",
+        "/sites/%00", "/quarantine?site=%00&reason=%00", "/quarantine?after=-1", "/quarantine/99999999999999999999",
+        "/problems/%00", "/?lang=%00", "/api/v1/projects/%00", "{api}/devices/%00/%00/days/2021-03-01",
+        "{api}/devices/%00/%00/readings/2021-03-01T00:00:00Z", "{api}/days?device=%00/%00&rule=%00",
+        "/api/v1/sites/%00/gaps", "/api/v1/quarantine?site=%00", "{api}/messages/0001-01-01T00:00:00Z/1",
+        "{api}/messages/9999-12-31T23:59:59.999999-12:00/1", "{api}/devices/s-ONE/inv-1/days/9999-12-31",
+        "{api}/devices/s-ONE/inv-1/readings/9999-12-31T23:59:59.999999-12:00", "{api}/days?month=9999-12",
+        "{api}/devices/s-ONE/inv-1/days/0001-01-01", "/static/%00", "/static/..%2f..%2fserver.py",
+        "/static/%2e%2e/app.py",
+    ],
+)  # fmt: skip
+def test_no_address_is_a_failure_of_ours(site: Website, path: str) -> None:
+    asked = path.format(p=ONE, page=PAGE, api=API)
+    with site.client("everything") as client:
+        answer = client.get(asked)
+    assert answer.status_code < 500, answer.text[-600:]
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("findings", {"kind": "CAR", "text": "\0", "device": "\0"}),
+        ("findings", {"kind": "\0", "text": "x"}),
+        ("findings", {"kind": "CL", "text": "x", "day": "0001-01-01", "rule": "\0"}),
+        ("findings/CAR-1/response", {"text": "\0"}),
+        ("findings/%00/closing", {"text": "x"}),
+        ("submission", {"confirmed": "\0"}),
+    ],
+)
+def test_no_form_is_a_failure_of_ours(site: Website, path: str, form: dict) -> None:
+    with site.client("everything") as client:
+        answer = client.post(f"{PAGE}/{path}", data=form)
+    assert answer.status_code < 500, answer.text[-600:]
+
+
+def test_deeply_nested_json_is_refused(site: Website) -> None:
+    with site.client("everything") as client:
+        for content in (b"[" * 100_000, b'{"ids":' * 50_000, b"1" * 20_000, b'{"ids": [1e999]}', b'{"ids": ["\xff"]}'):
+            answer = client.post(
+                "/api/v1/quarantine/replay", content=content, headers={"Content-Type": "application/json"}
+            )
+            assert 400 <= answer.status_code < 500, content[:10]
+
+
+@pytest.mark.parametrize("header", ["X-Real-IP", "Via", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"])
+def test_what_a_proxy_passes_on_is_not_from_here(site: Website, header: str) -> None:
+    with site.client() as client:
+        assert client.get("/metrics", headers={header: "203.0.113.7"}).status_code in (303, 401)
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_made_up_tokens_and_cookies_are_limited_and_not_remembered(shared_database: str, site: Website) -> None:
+    with serving(shared_database, rate_limit="6/minute", rate_limit_failures="4/minute") as limited:
+        with limited.client() as client:
+            tokens = [
+                client.get("/api/v1/projects", headers={"Authorization": f"Bearer jcm_{n:043}"}).status_code
+                for n in range(12)
+            ]
+            cookies = [
+                client.get("/sign-in", headers={"Cookie": f"jcm_mrv_session={n:043}"}).status_code for n in range(12)
+            ]
+        assert tokens[-1] == 429
+        assert cookies[-1] == 429
+        # Whoever has a token is not locked out by them, though they come from the same address.
+        with httpx.Client(base_url=limited.url) as client:
+            own = {"Authorization": f"Bearer {site.tokens['operator']}"}
+            assert client.get("/api/v1/projects", headers=own).status_code == 200
+
+
+def test_a_token_is_limited_wherever_it_comes_from(shared_database: str, site: Website) -> None:
+    own = {"Authorization": f"Bearer {site.tokens['operator']}"}
+    with (
+        serving(shared_database, rate_limit="5/minute", web_trusted_proxies="127.0.0.1") as limited,
+        limited.client() as client,
+    ):
+        answers = [
+            client.get("/api/v1/projects", headers={**own, "X-Forwarded-For": f"203.0.113.{n}"}).status_code
+            for n in range(8)
+        ]
+    assert answers[-1] == 429
+
+
+def test_more_sessions_are_not_more_requests(shared_database: str, site: Website) -> None:
+    site.account("many", AccountRole.VERIFIER, ONE)
+    with serving(shared_database, rate_limit="9/minute") as limited, ExitStack() as stack:
+        limited.tokens["many"] = site.tokens["many"]
+        browsers = [stack.enter_context(limited.browser("many")) for _ in range(3)]
+        answers = [browsers[n % 3].get("/projects").status_code for n in range(12)]
+    assert answers[-1] == 429
+
+
+def test_a_query_does_not_run_for_ever(site: Website) -> None:
+    """A statement of the web's ends after half a minute; that of a bundle does not (`deploy.web.verifier.bundles`)."""
+    from deploy.web.database import Database
+
+    with Database(site.database) as database, database.service() as connection:
+        assert connection.execute("show statement_timeout").fetchone() == ("30s",)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["authority//{}", "authority/../../{}", "/{}", "authority/a/../../../{}"])
+def test_keys_of_a_backup_are_written_nowhere_else(tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere" / "authorized_keys"
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as tar:
+        info = tarfile.TarInfo(name.format(elsewhere))
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"bad"))
+    with pytest.raises(BackupFileError):
+        key_files.put(
+            key_files.unpack(held.getvalue(), None, sealed=False), tmp_path / "own" / "key.pem", tmp_path / "own" / "ca"
+        )
+    assert not elsewhere.exists()
+
+
+def test_what_a_device_sent_is_text_on_pages(site: Website) -> None:
+    number = entry_of(site, ONE)
+    with site.client("operator") as client:
+        for path in ("/quarantine", f"/quarantine/{number}"):
+            page = client.get(path).text
+            assert "&lt;img" in page
+            assert "<img" not in page
+
+
+def test_an_error_tells_nothing_of_the_house(site: Website) -> None:
+    """Neither where the database is, nor a path of the machine."""
+    where = re.search(r"port=(\d+)|:(\d+)/", site.database)
+    assert where is not None
+    assert threading.active_count() < 100
+    with site.client("everything") as client:
+        for path in ("/readyz?verbose", "/livez?verbose", "/api/v1/nothing", "/nothing"):
+            assert "postgres" not in client.get(path).text
+    assert Scope.READ
