@@ -11,6 +11,7 @@ from mrv.day_account import INVOICE, PERMISSIBLE_ERROR
 from mrv.meters.rules import MeterRule
 from mrv.quality.rules import EXCLUSION_CODES
 from mrv.tracing.device_days import ConflictLine
+from mrv.tracing.exact import Exact
 from mrv.tracing.frozen import QUERIES, Frozen, RevisionKey, frozen
 from mrv.tracing.rules import RuleText, rule_text
 
@@ -82,7 +83,7 @@ class FlagPlace:
     days: int
     first_day: date
     last_day: date
-    withheld_wh: Decimal
+    withheld_wh: Exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Flag:
     rule: RuleText
     count: int
     """As the result has it, over all devices, sites and meters."""
-    withheld_wh: Decimal | None
+    withheld_wh: Exact | None
     """What it took out of the credit [Wh]; None where it takes nothing, or where what it took is not known."""
     places: tuple[FlagPlace, ...]
     """None for a rule about a site, a system or a meter."""
@@ -124,7 +125,7 @@ class CalibrationLine:
 
     performed: date
     valid_until: date
-    error_percent: Decimal | None
+    error_percent: Exact | None
     laboratory: str | None
     certificate: str | None
 
@@ -137,8 +138,8 @@ class CalibrationState:
     last_day: date
     state: str
     """valid, expired, not yet or missing."""
-    error_percent: Decimal
-    taken_wh: Decimal
+    error_percent: Exact
+    taken_wh: Exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +153,14 @@ class MeterLine:
     quantity: str
     serial_number: str | None
     accuracy_class: str | None
-    error_percent: Decimal | None
+    error_percent: Exact | None
     """Maximum permissible error that held for it; None where it is not held to calibration."""
     error_source: str
     installed: datetime
     removed: datetime | None
     replaced_by: str | None
-    opening_register_wh: Decimal | None
-    closing_register_wh: Decimal | None
+    opening_register_wh: Exact | None
+    closing_register_wh: Exact | None
     calibrations: tuple[CalibrationLine, ...]
     states: tuple[CalibrationState, ...]
     """Over the period; none where it is not held to calibration."""

@@ -24,6 +24,7 @@ from mrv.register_rules import MWH_PER_WH
 from mrv.registers import DECLARED, RULE_OF_CODE
 from mrv.tracing.energy import DayEnergyRow, device_number, stored_days
 from mrv.tracing.errors import NotThereError
+from mrv.tracing.exact import Exact
 from mrv.tracing.frozen import QUERIES, Frozen, RevisionKey, frozen
 from mrv.tracing.rules import RuleText, rule_text
 
@@ -41,14 +42,14 @@ class IntervalTrace:
 
     t0: datetime
     t1: datetime
-    register0_wh: Decimal
-    register1_wh: Decimal
+    register0_wh: Exact
+    register1_wh: Exact
     declared0: bool
     """Whether the register at its start is one that was declared, not read."""
     declared1: bool
-    credited_wh: Decimal
+    credited_wh: Exact
     """After the rules, before the meter's permissible error."""
-    withheld_wh: Decimal
+    withheld_wh: Exact
     """What quality rules took out of it."""
     rule: RuleText
     """The rule that decided."""
@@ -61,7 +62,7 @@ class AsideTrace:
     """A reading that was set aside."""
 
     ts: datetime
-    register_wh: Decimal | None
+    register_wh: Exact | None
     """None: no register can be that."""
     rule: RuleText
 
@@ -91,8 +92,8 @@ class RegisterTrace:
     """As they were kept; computed now where nothing is kept."""
     stored: DayEnergyRow | None
     """What was kept when the revision was frozen."""
-    within_wh: Decimal
-    carried_wh: Decimal
+    within_wh: Exact
+    carried_wh: Exact
     differs: tuple[str, ...]
     """What does not come to what was kept; none: it is the same."""
 

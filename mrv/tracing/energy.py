@@ -15,6 +15,7 @@ from mrv.day_account import LEFT_OUT, LINES, sign
 from mrv.meters.deduction import EXACT
 from mrv.solar_pv import PE_TCO2
 from mrv.tracing.errors import NotThereError
+from mrv.tracing.exact import Exact
 from mrv.tracing.frozen import QUERIES, Frozen, RevisionKey, frozen
 from mrv.tracing.rules import rule_text
 
@@ -34,8 +35,8 @@ class VintageTonnes:
     """The tonnes of a calendar year."""
 
     year: int
-    eg_mwh: Decimal
-    re_tco2: Decimal
+    eg_mwh: Exact
+    re_tco2: Exact
     er_tco2: int
 
 
@@ -52,7 +53,7 @@ class RevisionLine:
     er_tco2: int | None
     """None while it is unfinished."""
     vintages: tuple[VintageTonnes, ...]
-    coverage: Decimal | None
+    coverage: Exact | None
     has_days: bool
     """Whether its days are kept."""
 
@@ -86,9 +87,9 @@ class QuantityEnergy:
     quantity: str
     sign: int
     """1: it raises EG; -1: it lowers it."""
-    credited_wh: Decimal
+    credited_wh: Exact
     """Before the permissible error."""
-    error_wh: Decimal
+    error_wh: Exact
     """The permissible error on these days [Wh]; in sum it is a line of the year."""
 
 
@@ -101,11 +102,11 @@ class MonthEnergy:
     month: date
     """Its first day."""
     quantities: tuple[QuantityEnergy, ...]
-    eg_wh: Decimal
+    eg_wh: Exact
     """What its days count for, with the signs of their quantities [Wh]."""
-    tco2: Decimal
+    tco2: Exact
     """That times the factor, unrounded."""
-    coverage: Decimal | None
+    coverage: Exact | None
     """Share of the time owed that has readings and is credited, 4 places; None where nothing was owed."""
     register_days: int
     withheld_days: int
@@ -133,9 +134,9 @@ class BetweenLine:
     device: str | None
     """Site and device, where it is about one."""
     quantity: str | None
-    wh: Decimal
+    wh: Exact
     """Its effect on EG [Wh]; 0 for what only rounds tonnes."""
-    tco2: Decimal
+    tco2: Exact
     """Its effect in tonnes, unrounded."""
 
 
@@ -145,9 +146,9 @@ class YearTotal:
 
     system: str
     year: int
-    eg_mwh: Decimal
-    ef_tco2_per_mwh: Decimal
-    re_tco2: Decimal
+    eg_mwh: Exact
+    ef_tco2_per_mwh: Exact
+    re_tco2: Exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,18 +179,18 @@ class DayEnergyRow:
     point: str
     """The register's point, such as TotWhExp."""
     category: str | None
-    credited_wh: Decimal
+    credited_wh: Exact
     """What counts of it, before the permissible error."""
-    within_wh: Decimal
-    carried_wh: Decimal
+    within_wh: Exact
+    carried_wh: Exact
     carried_from: date | None
     left_out: str | None
     """Why `credited_wh` is not `within_wh` + `carried_wh`."""
-    error_wh: Decimal
-    withheld_wh: Mapping[str, Decimal]
+    error_wh: Exact
+    withheld_wh: Mapping[str, Exact]
     """What quality rules took out, by rule id [Wh]; not in any of the energies."""
     samples: int
-    coverage: Decimal
+    coverage: Exact
     """Share of the day that has readings and is credited, 4 places."""
     owed: bool
     rules: Mapping[str, int]

@@ -1,11 +1,14 @@
 """The API against its own description: whatever is sent, it answers as it says, and never with a failure of its own."""
 
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from prometheus_client import CollectorRegistry
+from pydantic import TypeAdapter
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from deploy.access import accounts
@@ -14,6 +17,7 @@ from deploy.servers import Endpoints
 from deploy.settings import Settings
 from deploy.web.app import make_app
 from deploy.web.composition import make_state
+from mrv.tracing.exact import Exact
 from sql.connection import Role, connect
 from tests.integration.two_projects import ONE, build, entity
 from tests.website import Website, serving
@@ -76,3 +80,16 @@ def test_every_call_says_what_it_is_for() -> None:
     ]
     assert wordless == []
     assert page["openapi"].startswith("3.1")
+
+
+def test_exact_numbers_are_strings_without_an_exponent(site: Website) -> None:
+    with site.client("all") as client:
+        found = client.get(f"/api/v1/projects/{ONE}/periods/2021-03-01/2021-03-02/revisions/1/months").json()
+    numbers = [one["tco2"] for one in (*found["months"], *found["lines"])] + [one["eg_wh"] for one in found["months"]]
+    assert len(numbers) > 2
+    assert [one for one in numbers if not re.fullmatch(r"-?\d+(\.\d+)?", one)] == []
+
+
+def test_an_exact_number_keeps_its_places() -> None:
+    assert TypeAdapter(Exact).dump_json(Decimal("-2.03E-7")) == b'"-0.000000203"'
+    assert TypeAdapter(Exact).dump_json(Decimal("1.500")) == b'"1.500"'
