@@ -107,7 +107,7 @@ def test_only_the_migration_has_the_owners_login():
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
 def test_only_what_is_roots_is_done_as_root_and_without_roots_rights(path):
     service = Unit(path)["Service"]
-    rights = {"jcm-mrv-backup.service": "", "jcm-mrv-crl.service": "CAP_KILL CAP_SETUID CAP_SETGID"}
+    rights = {"jcm-mrv-backup.service": "", "jcm-mrv-crl.service": "CAP_DAC_READ_SEARCH CAP_KILL CAP_SETUID CAP_SETGID"}
     assert ("DynamicUser" in service) == (path.name not in rights)
     assert service["CapabilityBoundingSet"] == rights.get(path.name, "")
 
