@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
+import structlog
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -22,6 +23,8 @@ from ingest.quarantine_replay import Replay
 from sql.connection import reported
 from sql.errors import SchemaError
 from sql.named import load
+
+log = structlog.get_logger()
 
 
 class Line(NamedTuple):
@@ -157,8 +160,11 @@ def replay(request: Request, principal: Principal, order: models.ReplayOrder) ->
         with reported():
             done = again.run(Selection(ids=tuple(allowed)))
     except SchemaError as error:
+        # It names the database's host, which is the house's business.
+        log.warning("replay_refused", reason=str(error))
         raise RefusedError(
-            f"replay is not possible from here: {error}; or replay with `jcm-mrv quarantine replay`"
+            "this service may not write as a collector does; replay with `jcm-mrv quarantine replay`, or have the "
+            "database's owner grant jcm_mrv_collector to its login"
         ) from None
     finally:
         again.close()
