@@ -1,5 +1,7 @@
 """`jcm-mrv demo`."""
 
+import signal
+
 import click
 
 
@@ -14,6 +16,8 @@ def demo(*, then_exit: bool) -> None:
     from deploy.servers import endpoints
     from deploy.settings import load_settings
 
+    # What began in it ends with it, also where something else than a person ends it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = load_settings()
     home = LocalServers(default_directory())
     uses_local = settings.database_url is None or settings.mqtt_url is None
