@@ -53,7 +53,7 @@ class Limits:
 
 
 class Slots:
-    """So many at a time of each account.
+    """So many at a time of each account, so that one that asks for much takes no page from the others.
 
     Parameters
     ----------
@@ -106,3 +106,7 @@ class Slots:
             yield
         finally:
             self.give_back(account)
+
+
+# Reads every reading of two revisions, and computes with them for as long as that takes.
+comparisons = Slots(1, "comparison day by day")

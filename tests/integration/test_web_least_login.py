@@ -4,6 +4,9 @@ import base64
 import re
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -123,6 +126,32 @@ def test_a_bundle_is_made(site: Website, redacted: str) -> None:
         answer = client.get(f"{SEALED}/bundle.zip?redacted={redacted}")
     assert answer.status_code == 200, answer.text[-300:]
     assert answer.content[:2] == b"PK"
+
+
+def test_what_computes_for_long_is_done_once_at_a_time_for_an_account(site: Website) -> None:
+    together = Barrier(8)
+
+    def ask(path: str) -> int:
+        with site.client("verifier") as client:
+            together.wait(10)
+            return client.get(path).status_code
+
+    for path in (f"{PAGE}/differences", f"{API}/differences?since=1&with_days=true", f"{SEALED}/bundle.zip"):
+        with ThreadPoolExecutor(8) as pool:
+            statuses = set(pool.map(ask, [path] * 8))
+        assert statuses <= {200, 429, 503}, path
+        assert 429 in statuses, path
+        with site.client("verifier") as client:
+            assert client.get(path).status_code == 200, path
+
+
+def test_a_key_that_is_not_there_is_not_named(site: Website, tmp_path: Path) -> None:
+    with serving(site.least, evidence_key_file=tmp_path / "gone.pem") as other, other.client() as client:
+        headers = {"Authorization": f"Bearer {site.tokens['verifier']}"}
+        answer = client.get(f"{SEALED}/bundle.zip", headers=headers)
+    assert answer.status_code == 409
+    assert "gone.pem" not in answer.text
+    assert "jcm-mrv evidence export" in answer.json()["detail"]
 
 
 def test_alerts_are_acknowledged(site: Website) -> None:

@@ -1,5 +1,6 @@
 """The API of verifiers and participants: projects, revisions, and the way down to a payload and its proof."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import date
 from enum import Enum
@@ -13,6 +14,7 @@ from deploy.access.principal import Permission
 from deploy.web import cursors
 from deploy.web.answers import After, ConditionalRoute, Limit, Page
 from deploy.web.identity import SignedInApi, require
+from deploy.web.limits import comparisons
 from deploy.web.problems import BadRequestError, NotFoundError
 from deploy.web.state import state_of
 from deploy.web.verifier import api_models as models
@@ -198,7 +200,8 @@ def difference(
     """Tonnes, energies, rules, declarations, and the messages that came in between."""
     if since >= asked.revision:
         raise BadRequestError("`since` is an earlier revision")
-    with asked.state.database.reading(asked.principal) as connection:
+    alone = comparisons.one(asked.principal.account) if with_days else nullcontext()
+    with alone, asked.state.database.reading(asked.principal) as connection:
         found = differences.difference(
             connection, asked.project, *asked.days, since, asked.revision, with_days=with_days
         )

@@ -1,5 +1,6 @@
 """Evidence bundles over HTTP: written to a file that nobody else sees, then sent in pieces, then deleted."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -9,11 +10,13 @@ from threading import BoundedSemaphore
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from deploy.access.principal import Permission
 from deploy.commands.evidence import family_texts, key_file
 from deploy.errors import ConfigurationError
 from deploy.settings import Settings
+from deploy.web.limits import Slots
 from deploy.web.problems import RefusedError, UnavailableError
 from deploy.web.verifier import facts
 from deploy.web.verifier.asked import Asked
@@ -27,6 +30,8 @@ from sql.errors import SchemaError
 _PIECE = 256 * 1024
 # A bundle reads and computes a whole period: two at a time leave the rest of a small machine to the pages.
 _making = BoundedSemaphore(2)
+# Each lies on the disk until it is sent, and how long that takes is for whoever takes it to say.
+_sending = Slots(2, "bundles")
 
 
 def answer(asked: Asked, *, redacted: bool) -> Response:
@@ -47,25 +52,48 @@ def answer(asked: Asked, *, redacted: bool) -> Response:
     with asked.state.database.reading(asked.principal, Permission.READ_EVIDENCE) as connection:
         frozen(connection, asked.key)  # refuses what is not there
     facts.record(asked, "evidence.bundle", f"{asked.project} {asked.first} {asked.last}", {"redacted": redacted})
+    _sending.take(asked.principal.account)
+    try:
+        path = _made(asked, redacted=redacted)
+    except BaseException:
+        _sending.give_back(asked.principal.account)
+        raise
+    kind = "-redacted" if redacted else ""
+    name = f"{asked.project}-{asked.first}-{asked.last}-r{asked.revision}{kind}.zip"
+    return _Bundle(path, name, asked.principal.account)
+
+
+def _made(asked: Asked, *, redacted: bool) -> Path:
+    """Write the file into a folder of its own."""
     if not _making.acquire(blocking=False):
         raise UnavailableError("other bundles are being made; try again in a minute")
-    folder = tempfile.TemporaryDirectory(prefix="jcm-mrv-bundle-")
+    folder = Path(tempfile.mkdtemp(prefix="jcm-mrv-bundle-"))
     try:
-        path = Path(folder.name) / "bundle.zip"
+        path = folder / "bundle.zip"
         _write(asked, path, redacted=redacted)
-        size = path.stat().st_size
     except BaseException:
-        folder.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         _making.release()
-    kind = "-redacted" if redacted else ""
-    name = f"{asked.project}-{asked.first}-{asked.last}-r{asked.revision}{kind}.zip"
-    return StreamingResponse(
-        _pieces(path, folder),
-        media_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)},
-    )
+    return path
+
+
+class _Bundle(StreamingResponse):
+    """Sends a file in pieces; the file and its place are given up at the end, however that comes."""
+
+    def __init__(self, path: Path, name: str, account: str) -> None:
+        self._folder, self._account = path.parent, account
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(path.stat().st_size)}
+        super().__init__(_pieces(path), media_type="application/zip", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            _sending.give_back(self._account)
 
 
 def _write(asked: Asked, path: Path, *, redacted: bool) -> None:
@@ -90,13 +118,10 @@ def _write(asked: Asked, path: Path, *, redacted: bool) -> None:
         raise RefusedError(f"this service makes no bundles; ask the operator for one (`{command}`)") from None
 
 
-def _pieces(path: Path, folder: "tempfile.TemporaryDirectory[str]") -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                yield piece
-    finally:
-        folder.cleanup()
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 _known: dict[Path | None, Mapping[str, str]] = {}

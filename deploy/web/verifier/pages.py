@@ -14,6 +14,7 @@ from deploy.access.principal import Permission
 from deploy.web import cursors
 from deploy.web.answers import After, ConditionalRoute
 from deploy.web.identity import SignedIn, require
+from deploy.web.limits import comparisons
 from deploy.web.pages import render
 from deploy.web.state import state_of
 from deploy.web.verifier import evidence_pages, facts, step_pages, views
@@ -85,7 +86,10 @@ def report(request: Request, asked: Revision) -> Response:
 @router.get(f"{REVISION}/differences")
 def differences(request: Request, asked: Revision) -> Response:
     """Show what changed since the revision before, with the days of the registers that differ."""
-    with asked.state.database.reading(asked.principal) as connection:
+    with (
+        comparisons.one(asked.principal.account),
+        asked.state.database.reading(asked.principal) as connection,
+    ):
         found = difference(connection, asked.project, *asked.days, None, asked.revision)
     return render(request, "verifier/differences.html", {**of_revision(asked), "difference": found})
 
