@@ -158,15 +158,19 @@ def _nearest_existing(path: Path) -> Path:
 
 def _can_enter(path: Path, user: ServerUser) -> bool:
     tool = shutil.which("test") or "/usr/bin/test"
-    done = subprocess.run(
-        [tool, "-x", str(path)],
-        user=user.uid,
-        group=user.gid,
-        extra_groups=[],
-        cwd="/",
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    try:
+        done = subprocess.run(
+            [tool, "-x", str(path)],
+            user=user.uid,
+            group=user.gid,
+            extra_groups=[],
+            cwd="/",
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except PermissionError:
+        # Root without CAP_SETUID, as a systemd unit has it, runs nothing as that user.
+        return False
     return done.returncode == 0
 
 

@@ -158,6 +158,16 @@ def test_old_backups_go_after_a_new_one(tmp_path):
     assert {path.name for path in folder.iterdir()} == {"new.backup", "14.backup", "16.other"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv (util-linux)")
+def test_a_backup_finds_its_programs_as_root_without_roots_rights():
+    """As jcm-mrv-backup.service runs: as root, which may not become the user of the local servers to look."""
+    code = "from deploy.keeping.tools import find_tool\nprint(find_tool('pg_dump', 1))"
+    bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", sys.executable, "-c", code]
+    done = subprocess.run(bare, capture_output=True, text=True, check=False, timeout=60)
+    # Where there is none, it is said so.
+    assert done.returncode == 0 or "install postgresql-client-1" in done.stderr, done.stderr
+
+
 def test_the_program_works_where_no_memory_may_become_code():
     """`MemoryDenyWriteExecute=`: what numpy, pandas, pyarrow, cryptography and the pages are made with does without."""
     refuse, deny = 65, 1  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
