@@ -3,15 +3,17 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from deploy.web import home, operations, problems, signing_in
 from deploy.web.headers import SecurityHeaders
@@ -77,9 +79,7 @@ def make_app(
     app.mount("/static", _Static(directory=STATIC), name="static")
     host = urlsplit(state.url).hostname
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=5)
-    app.add_middleware(
-        TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *([host] if host else [])]
-    )
+    app.add_middleware(_Hosts, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *([host] if host else [])])
     app.add_middleware(Limits)
     app.add_middleware(SecurityHeaders, https=state.is_secure)
     app.add_middleware(RequestDurations, registry=registry)
@@ -111,6 +111,30 @@ _PROBLEM = {
         }
     },
 }
+
+
+class _Hosts(TrustedHostMiddleware):
+    """Answers under our own names only; what watches the service asks it under its address or its name in the cluster.
+
+    Such names nobody else can hold, who would have a browser beside this service ask it under a name of theirs.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        watching = scope["type"] == "http" and scope["path"] in operations.PATHS
+        if watching and _is_inner(Headers(scope=scope).get("host", "")):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def _is_inner(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        if "." in name:
+            ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class _Static(StaticFiles):

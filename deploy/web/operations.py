@@ -20,6 +20,7 @@ from sql.errors import SchemaError, StoreError
 from sql.migrator import check
 
 log = structlog.get_logger()
+PATHS = frozenset({"/metrics", "/livez", "/readyz"})
 _OF_PROXIES = {"forwarded", "via", "x-real-ip"}
 
 
