@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import quote
 
 from fastapi import Query, Request, Response
 from fastapi.routing import APIRoute
@@ -40,6 +41,13 @@ class ConditionalRoute(APIRoute):
 
 def _tags(given: str) -> set[str]:
     return {one.strip().removeprefix("W/") for one in given.split(",")}
+
+
+def attachment(name: str) -> dict[str, str]:
+    """Return the header that makes an answer a file of this name, whatever signs an id has (RFC 6266)."""
+    plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "_" for sign in name)
+    exact = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return {"Content-Disposition": f'attachment; filename="{plain}"{exact}'}
 
 
 class Page(BaseModel, Generic[Item]):

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, TypeAdapter
 
 from deploy.access.principal import Permission
 from deploy.web import cursors
-from deploy.web.answers import After, ConditionalRoute, Limit, Page
+from deploy.web.answers import After, ConditionalRoute, Limit, Page, attachment
 from deploy.web.identity import SignedInApi, require
 from deploy.web.limits import comparisons
 from deploy.web.problems import BadRequestError, NotFoundError
@@ -108,12 +108,8 @@ def download(asked: Asked, report_format: Format, *, attached: bool = True) -> R
         found = frozen(connection, asked.key)
     content = render(found.result, found.basis.declaration, report_format)
     name = f"{asked.project}-{asked.first}-{asked.last}-r{asked.revision}.{report_format}"
-    headers = {"Content-Disposition": f'attachment; filename="{_plain(name)}"'} if attached else None
+    headers = attachment(name) if attached else None
     return Response(content, media_type=_MEDIA[report_format], headers=headers)
-
-
-def _plain(name: str) -> str:
-    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "_" for sign in name)
 
 
 @router.get(f"{REVISION}/months", tags=_TRACING, summary="Energy by system and month, and what lies between it and EG")
@@ -241,8 +237,9 @@ def message(asked: Revision, received_at: ReceivedAt, message_id: MessageId) -> 
 def payload(asked: Revision, received_at: ReceivedAt, message_id: MessageId) -> Response:
     """As they were received. Each access is put on record."""
     found, _ = _evidence(asked, received_at, message_id)
-    headers = {"Content-Disposition": f'attachment; filename="message-{message_id}.bin"'}
-    return Response(found.payload, media_type="application/octet-stream", headers=headers)
+    return Response(
+        found.payload, media_type="application/octet-stream", headers=attachment(f"message-{message_id}.bin")
+    )
 
 
 @router.get(f"{_MESSAGE}/proof", tags=_EVIDENCE, summary="That a message was sealed on its day")

@@ -16,6 +16,7 @@ from deploy.access.principal import Permission
 from deploy.commands.evidence import family_texts, key_file
 from deploy.errors import ConfigurationError
 from deploy.settings import Settings
+from deploy.web.answers import attachment
 from deploy.web.limits import Slots
 from deploy.web.problems import RefusedError, UnavailableError
 from deploy.web.verifier import facts
@@ -84,7 +85,7 @@ class _Bundle(StreamingResponse):
 
     def __init__(self, path: Path, name: str, account: str) -> None:
         self._folder, self._account = path.parent, account
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(path.stat().st_size)}
+        headers = {**attachment(name), "Content-Length": str(path.stat().st_size)}
         super().__init__(_pieces(path), media_type="application/zip", headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

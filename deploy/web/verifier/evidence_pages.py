@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from deploy.access.principal import Permission
-from deploy.web.answers import ConditionalRoute
+from deploy.web.answers import ConditionalRoute, attachment
 from deploy.web.pages import render
 from deploy.web.problems import NotFoundError
 from deploy.web.verifier import bundles, facts
@@ -155,7 +155,7 @@ def bundle(asked: Revision, redacted: bool = Query(default=False)) -> Response:
 
 def _download(content: bytes, name: str, media_type: str) -> Response:
     # Always a file and never a page: what a device sent is not ours.
-    return Response(content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    return Response(content, media_type=media_type, headers=attachment(name))
 
 
 def _instant(microseconds_: int) -> datetime:

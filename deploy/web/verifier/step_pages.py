@@ -13,7 +13,7 @@ from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import RedirectResponse, Response
 
 from deploy.access.principal import Permission
-from deploy.web.answers import ConditionalRoute
+from deploy.web.answers import ConditionalRoute, attachment
 from deploy.web.identity import FromThisPage
 from deploy.web.pages import render
 from deploy.web.verifier import facts
@@ -133,8 +133,7 @@ def statement(asked: Revision) -> Response:
     with asked.state.database.reading(asked.principal) as connection:
         written = attestation.statement_of(connection, facts.revision_state(connection, asked))
     name = f"{_file_name(asked)}-statement.json"
-    return Response(written, media_type="application/json",
-                    headers={"Content-Disposition": f'attachment; filename="{name}"'})  # fmt: skip
+    return Response(written, media_type="application/json", headers=attachment(name))
 
 
 @router.post(f"{REVISION}/attestation", dependencies=[FromThisPage])
