@@ -7,9 +7,9 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import psycopg
@@ -19,9 +19,12 @@ from deploy.access import accounts
 from deploy.access.principal import AccountRole, Scope
 from deploy.keeping import keys as key_files
 from deploy.keeping.errors import BackupFileError
+from mrv import periods
 from sql.connection import Role, connect
 from tests.harness import one, rows
-from tests.integration.two_projects import DAYS, ONE, OTHER, build, entity
+from tests.integration.conftest import Plant
+from tests.integration.received import receive
+from tests.integration.two_projects import DAYS, ONE, OTHER, RECEIVED, build, entity
 from tests.website import Website, serving
 
 PERIOD = f"{DAYS[0]}/{DAYS[1]}"
@@ -275,6 +278,24 @@ def test_what_a_proxy_passes_on_is_not_from_here(site: Website, header: str) -> 
         assert client.get("/metrics", headers={header: "203.0.113.7"}).status_code in (303, 401)
 
 
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("10.1.2.3:8080", "/livez", 200),  # a kubelet
+        ("[fd00::1]:8080", "/readyz", 200),
+        ("serve:8080", "/metrics", 200),  # Prometheus under compose
+        ("evil.example", "/metrics", 400),  # a name that leads to this machine, in a browser beside the service
+        ("evil.example", "/livez", 400),
+        ("10.1.2.3", "/sign-in", 400),
+        ("serve", "/sign-in", 400),
+        ("[", "/livez", 400),
+    ],
+)
+def test_what_watches_the_service_asks_it_under_its_address(site: Website, host: str, path: str, status: int) -> None:
+    with site.client() as client:
+        assert client.get(path, headers={"Host": host}).status_code == status
+
+
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
@@ -342,6 +363,24 @@ def test_keys_of_a_backup_are_written_nowhere_else(tmp_path: Path, name: str) ->
             key_files.unpack(held.getvalue(), None, sealed=False), tmp_path / "own" / "key.pem", tmp_path / "own" / "ca"
         )
     assert not elsewhere.exists()
+
+
+def test_a_file_is_named_after_its_project_whatever_that_is_called(site: Website) -> None:
+    name = "日本; 'x'"
+    with closing(Plant(site.database, project=name)) as plant:
+        plant.apply(plant.toml)
+        topic, text = f"jcm/v1/{plant.site}/inv-1/readings", '{{"ts": "{}", "points": {{"TotWhExp": {}, "W": 1}}}}'
+        sent = [(topic, text.format(ts.isoformat(), wh).encode()) for ts, wh in plant.days(*DAYS, hourly_wh=1000.0)]
+        receive(plant.owner, sent, RECEIVED, first_id=70_000)
+        periods.freeze(plant.connection, name, *DAYS, code_version="1")
+    page, api = f"/projects/{quote(name)}/{PERIOD}/r1", f"/api/v1/projects/{quote(name)}/periods/{PERIOD}/revisions/1"
+    with site.client("everything") as client:
+        for path in (f"{page}/report.csv", f"{page}/report.xlsx", f"{page}/statement.json", f"{api}/report.csv"):
+            answer = client.get(path)
+            assert answer.status_code == 200, (path, answer.text[-300:])
+            said = answer.headers["content-disposition"]
+            assert said.startswith('attachment; filename="___')
+            assert "filename*=UTF-8''%E6%97%A5%E6%9C%AC%3B%20%27x%27-" in said
 
 
 def test_what_a_device_sent_is_text_on_pages(site: Website) -> None:
