@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,6 +13,8 @@ from deploy.web.problems import TooLargeError, TooManyRequestsError, as_json
 
 MOST_BYTES = 1024 * 1024
 """Of a body: a finding has 10,000 characters, a signed statement some thousand bytes."""
+BODY_S = 60
+"""From a request's head to the end of its body."""
 _MOST_ADDRESS = 4096
 # `next` of the sign-in page holds an address, quoted again.
 _MOST_QUERY = 16 * 1024
@@ -36,13 +39,22 @@ class Limits:
             return
         said = dict(scope["headers"]).get(b"content-length", b"")
         come = int(said) if said.isdigit() and len(said) < 20 else 0
+        until, whole = anyio.current_time() + BODY_S, False
 
         async def counted() -> Message:
-            nonlocal come
+            nonlocal come, whole
+            if whole:
+                return await receive()
             if come > MOST_BYTES:
                 # As the parsers of bodies let through; a ProblemError becomes their 400.
                 raise HTTPException(413, f"a request has at most {MOST_BYTES:,} bytes")
-            message = await receive()
+            with anyio.move_on_at(until):
+                return count(await receive())
+            raise HTTPException(408, f"the request did not come within {BODY_S} seconds")
+
+        def count(message: Message) -> Message:
+            nonlocal come, whole
+            whole = not message.get("more_body", False)
             if message["type"] == "http.request" and not said:
                 come += len(message.get("body", b""))
                 if come > MOST_BYTES:

@@ -15,6 +15,7 @@ from deploy.servers import Endpoints
 from deploy.settings import Settings
 from deploy.web.app import make_app
 from deploy.web.composition import make_state
+from deploy.web.impatience import ImpatientProtocol
 from ingest.liveness import Check
 from sql.connection import Role, connect, reported
 from sql.migrator import check
@@ -80,7 +81,8 @@ class WebServer:
                 server_header=False,
                 proxy_headers=bool(settings.web_trusted_proxies),
                 forwarded_allow_ips=settings.web_trusted_proxies,
-                http="h11",  # the other parser has no limit on headers
+                http=ImpatientProtocol,
+                ws="none",
                 h11_max_incomplete_event_size=_MOST_HEADERS,
                 limit_concurrency=_MOST_CONNECTIONS,
                 timeout_graceful_shutdown=_GRACE_S,

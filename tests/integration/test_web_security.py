@@ -19,6 +19,7 @@ from deploy.access import accounts
 from deploy.access.principal import AccountRole, Scope
 from deploy.keeping import keys as key_files
 from deploy.keeping.errors import BackupFileError
+from deploy.web import impatience, limits
 from mrv import periods
 from sql.connection import Role, connect
 from tests.harness import one, rows
@@ -35,6 +36,8 @@ insert into quarantine (received_at, message_id, site_id, topic, reason, detail)
 select received_at, message_id, site_id, topic, 'device_unknown', '<img src=x onerror=alert(1)>' from message
 where topic like '%unknown%'
 """
+
+FORM = b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +209,44 @@ def test_a_body_of_no_stated_length_is_refused_at_the_limit(site: Website) -> No
             pass
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", b""),
+        (b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /livez HTT", b"HTTP/1.1 200 OK"),
+        (FORM + b"Content-Length: 10\r\n\r\ntoke", b"HTTP/1.1 408"),
+    ],
+)
+def test_who_sends_slowly_holds_no_place(
+    site: Website, monkeypatch: pytest.MonkeyPatch, sent: bytes, answer: bytes
+) -> None:
+    monkeypatch.setattr(impatience, "PATIENCE_S", 0.7)
+    monkeypatch.setattr(limits, "BODY_S", 0.7)
+    where = urlsplit(site.url)
+    with socket.create_connection((where.hostname, where.port), timeout=8) as connection:
+        connection.sendall(sent)
+        came = b""
+        while piece := connection.recv(65536):
+            came += piece
+    assert came.startswith(answer)
+    assert bool(came) == bool(answer)
+
+
+def test_requests_one_after_the_other_use_a_connection(site: Website, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impatience, "PATIENCE_S", 0.5)
+    where = urlsplit(site.url)
+    asked = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with socket.create_connection((where.hostname, where.port), timeout=8) as connection:
+        for pause in (0.0, 0.8, 0.8):
+            time.sleep(pause)
+            connection.sendall(asked[:9])
+            time.sleep(0.1)
+            connection.sendall(asked[9:])
+            time.sleep(0.2)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
