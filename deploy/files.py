@@ -34,7 +34,7 @@ def write_whole(path: Path, content: bytes) -> None:
         The file system refused.
     """
     check_writable(path)
-    try:
+    with _told(path):
         if path.exists() and not path.is_file():
             # A device or a pipe, such as /dev/stdout, is written to, not replaced; it has no name to resolve to.
             path.write_bytes(content)
@@ -49,8 +49,6 @@ def write_whole(path: Path, content: bytes) -> None:
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -68,12 +66,24 @@ def whole(path: Path) -> Iterator[Path]:
     target = path.resolve()
     beside = target.with_name(f".{target.name[:200]}.{os.getpid()}")
     try:
-        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(target)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        with _told(path):
+            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        try:
+            yield beside
+        except OSError as error:
+            # A full disk, but perhaps something else that the block needs: the error names the file it was at.
+            raise OutputError(f"{path} was not written: {error}") from error
+        with _told(path):
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deploy.site_files import Device
     from devices.mqtt_url import BrokerAddress
 
+_FOR_THE_BROKER = {"mosquitto-tls.conf"}
 # The addresses in it were written by a person.
 _KEPT = "gateway.toml"
 _COLLECTOR = "collector"
@@ -337,6 +338,9 @@ def _write(folder: Path, files: Mapping[str, str]) -> list[str]:
             if name == _KEPT and (folder / name).exists():
                 continue
             write_private(folder / name, text)
+            if name in _FOR_THE_BROKER:
+                # Read again at every SIGHUP by the broker's user, wherever it is copied to.
+                (folder / name).chmod(0o644)
             written.append(name)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error

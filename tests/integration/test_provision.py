@@ -94,7 +94,9 @@ def command(declared: str, tmp_path: Path) -> Command:
 
 def private(folder: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    for path in folder.iterdir():
+        # The broker's own configuration holds no secret, and the broker's user reads it again at each SIGHUP.
+        assert path.stat().st_mode & 0o777 == (0o644 if path.name == "mosquitto-tls.conf" else 0o600), path.name
 
 
 def serial(folder: Path, name: str = "client.crt") -> str:
