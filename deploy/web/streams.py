@@ -15,8 +15,8 @@ from deploy.web.limits import Slots
 
 # A browser keeps six connections to a host; several people may watch under one account.
 _slots = Slots(8, "streams")
-# A right that was taken back ends a stream after so long.
-_AGAIN_S = 5.0
+AGAIN_S = 5.0
+"""A right that was taken back ends a stream after so long."""
 # Who reads nothing for so long is gone, or does it on purpose.
 _PATIENCE_S = 30.0
 
@@ -53,7 +53,7 @@ class Stream(EventSourceResponse):
         async def told() -> AsyncIterator[ServerSentEvent]:
             sent, looked = 0, time.monotonic()
             while most is None or sent < most:
-                if time.monotonic() - looked > _AGAIN_S:
+                if time.monotonic() - looked > AGAIN_S:
                     if not await anyio.to_thread.run_sync(partial(is_still, request, principal)):
                         return
                     looked = time.monotonic()
