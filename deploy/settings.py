@@ -130,7 +130,8 @@ class Settings(BaseSettings):
     )
     rate_limit: str = Field(
         default="600/minute",
-        description="how often a token, a session or, unknown, an address may ask `serve`; counted in each process",
+        description="how often a token, all sessions of an account or, unknown, an address may ask `serve`; counted in "
+        "each process",
     )
     rate_limit_failures: str = Field(
         default="10/minute", description="how often an address may come with a token that is not valid"

@@ -118,7 +118,26 @@ class Access:
         SignInError
             No provider is set up, it does not vouch for anybody, or the account is disabled.
         """
-        identity = self._required().finish(url, handshake, callback)
+        return self.oidc_principal(connection, self.oidc_identity(url, handshake, callback))
+
+    def oidc_identity(self, url: str, handshake: str, callback: str) -> Identity:
+        """Ask the provider who came back, which may take long; the first half of `oidc_finish`.
+
+        Raises
+        ------
+        SignInError
+            No provider is set up, or it does not vouch for anybody.
+        """
+        return self._required().finish(url, handshake, callback)
+
+    def oidc_principal(self, connection: psycopg.Connection, identity: Identity) -> Principal:
+        """Find or make the account of whom the provider vouched for; the second half.
+
+        Raises
+        ------
+        SignInError
+            The account is disabled.
+        """
         account = _account_of(connection, identity)
         if account.disabled_at is not None:
             raise SignInError(f"the account {account.name} is disabled; ask an administrator")

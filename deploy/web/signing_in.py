@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from deploy.access.errors import SignInError
 from deploy.web.identity import FromThisPage, own_path, visitor, within
 from deploy.web.pages import back_to, render
 from deploy.web.problems import ForbiddenError
@@ -50,6 +51,7 @@ def with_token(
 def to_provider(request: Request, next: Annotated[str, Query(max_length=2000)] = "/") -> Response:  # noqa: A002
     """Lead to the provider's own sign-in page."""
     state = state_of(request)
+    within(state.rates.wait_s(f"address:{request.client.host if request.client else ''}"))
     where, handshake = state.access.oidc_start(_callback(state))
     response = RedirectResponse(where, 303)
     for name, value in ((_HANDSHAKE, handshake), (_NEXT, own_path(next))):
@@ -64,10 +66,16 @@ def to_provider(request: Request, next: Annotated[str, Query(max_length=2000)] =
 def from_provider(request: Request) -> Response:
     """Take what the provider says of who signed in, and begin a session."""
     state = state_of(request)
+    address = request.client.host if request.client else ""
+    within(state.rates.wait_s(f"address:{address}"))
+    try:
+        # Without a connection: there are few, and the provider may take its time.
+        identity = state.access.oidc_identity(str(request.url), request.cookies.get(_HANDSHAKE, ""), _callback(state))
+    except SignInError:
+        within(state.failures.wait_s(f"failed:{address}"))
+        raise
     with state.database.service() as connection:
-        principal = state.access.oidc_finish(
-            connection, str(request.url), request.cookies.get(_HANDSHAKE, ""), _callback(state)
-        )
+        principal = state.access.oidc_principal(connection, identity)
         cookie = state.access.begin_session(connection, principal)
     response = back_to(request.cookies.get(_NEXT, "/"))
     _keep(response, state, cookie)

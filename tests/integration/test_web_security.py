@@ -1,12 +1,15 @@
 """The web server against those who mean it no good: another site, a thief of a cookie, a verifier of others."""
 
+import base64
 import io
+import json
 import re
 import socket
 import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -377,6 +380,25 @@ def test_more_sessions_are_not_more_requests(shared_database: str, site: Website
         browsers = [stack.enter_context(limited.browser("many")) for _ in range(3)]
         answers = [browsers[n % 3].get("/projects").status_code for n in range(12)]
     assert answers[-1] == 429
+
+
+def test_a_provider_that_takes_its_time_holds_no_connection(shared_database: str, site: Website) -> None:
+    """Anybody can come back from a sign-in that they made up, and have the provider asked about it."""
+    known = {"state": "s", "nonce": "n", "verifier": "v"}
+    cookie = {"Cookie": f"jcm_mrv_oidc={base64.urlsafe_b64encode(json.dumps(known).encode()).decode()}"}
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as slow:
+        issuer = f"http://127.0.0.1:{slow.getsockname()[1]}"
+        with (
+            serving(shared_database, oidc_issuer=issuer, oidc_client_id="x", rate_limit_failures="5/minute") as limited,
+            ThreadPoolExecutor(20) as pool,
+            httpx.Client(base_url=limited.url, timeout=20) as client,
+        ):
+            came = [pool.submit(client.get, "/sign-in/callback?code=c&state=s", headers=cookie) for _ in range(20)]
+            time.sleep(0.5)
+            own = {"Authorization": f"Bearer {site.tokens['operator']}"}
+            assert client.get("/api/v1/projects", headers=own, timeout=3).status_code == 200
+            slow.close()
+            assert {one.result().status_code for one in came} == {409, 429}
 
 
 def test_a_query_does_not_run_for_ever(site: Website) -> None:
