@@ -23,7 +23,7 @@ from deploy.access import accounts
 from deploy.access.principal import AccountRole, Scope
 from deploy.keeping import keys as key_files
 from deploy.keeping.errors import BackupFileError
-from deploy.web import impatience, limits, streams
+from deploy.web import impatience, limits, operations, streams
 from mrv import periods
 from sql.connection import Role, connect
 from tests.harness import one, rows
@@ -407,6 +407,19 @@ def test_a_query_does_not_run_for_ever(site: Website) -> None:
 
     with Database(site.database) as database, database.service() as connection:
         assert connection.execute("show statement_timeout").fetchone() == ("30s",)
+
+
+def test_readiness_asks_the_database_once_a_second(site: Website, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "READY_FOR_S", 60.0)
+    calls = "select sum(xact_commit) from pg_stat_database where datname = current_database()"
+    with site.client() as client:
+        assert client.get("/readyz").status_code == 200
+        time.sleep(1.5)
+        before = one(site.database, calls)
+        for _ in range(200):
+            assert client.get("/readyz").status_code == 200
+        time.sleep(1.5)
+    assert one(site.database, calls) - before < 100
 
 
 # --- a login of one's own ---------------------------------------------------------------------------------------------
