@@ -211,7 +211,7 @@ class Chains:
         registers = [self._r(point) for point in tail]
         for skipped, point in enumerate(chain):
             at = bisect_right(registers, self._r(point)) - 1
-            if at < 0 or not self._follows(point, tail[at]):
+            if at < 0 or not (self._follows(point, tail[at]) or self._is_late_after(point, tail[at])):
                 continue
             rise = tail[at + 1 :]
             self._set_aside(rise, Rule.SPIKE)
@@ -219,6 +219,18 @@ class Chains:
             self._set_aside(chain[:skipped], Rule.DIP)
             self._previous, self._last = [tail[at], *chain[skipped:][-2:]][-2:]
             return True
+        return False
+
+    def _is_late_after(self, point: int, tail: int) -> bool:
+        """Whether a step from a trusted point is possible together with the one before it, as `_is_late` has it.
+
+        A rise that was trusted that way must be taken back that way, or it stays: 23,466, 425,001, 425,000 mWh after a
+        gap credited 1 mWh too much.
+        """
+        for before in range(tail - 1, self._segment - 1, -1):
+            if self.verdict[before] == KEPT:
+                near = self._t(point) - self._t(before) <= self._gap_us
+                return near and self._r(point) > self._r(tail) and self._follows(point, before)
         return False
 
     def _tail(self, before: int) -> list[int]:

@@ -86,6 +86,14 @@ def test_split_at_a_reading_both_parts_have_adds_up(series: Series, data: st.Dat
     assert np.array_equal(np.concatenate((before.rule, after.rule)), whole.rule)
 
 
+def test_a_rise_that_was_trusted_with_the_step_before_it_is_taken_back_the_same_way() -> None:
+    """Found by the law below: after a gap, too little, then all of it and a rise of 1 mWh, then the good reading."""
+    minutes = np.array([0, 1, 2, 17, 18, 19], dtype=np.int64) * 60_000_000
+    found = compute(Series(minutes, np.array([2000, 2000, 2000, 23466, 425001, 425000], dtype=np.int64)))
+    assert found.total_mwh == 423_000
+    assert found.dropped_rule.tolist() == [Rule.SPIKE.code]
+
+
 # Faults ----------------------------------------------------------------------------------------------------
 
 KINDS = ("zero", "dip", "average", "spike", "sentinel", "negative", "freeze", "missing", "again")
