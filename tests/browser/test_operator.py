@@ -43,9 +43,9 @@ def test_what_comes_in_is_seen_without_reloading(browse, axe, screenshot, live):
     page.evaluate("window.sinceLoaded = true")
     live("inv-1", 5_000)
     expect(card).to_have_class(re.compile("good"))
-    expect(card.locator("dt:text-is('a minute') + dd")).to_have_text("1")
+    expect(card.locator("dt:text-is('Readings a minute') + dd")).to_have_text("1")
     live("inv-1", 6_000)
-    expect(card.locator("dt:text-is('a minute') + dd")).to_have_text("2")
+    expect(card.locator("dt:text-is('Readings a minute') + dd")).to_have_text("2")
     assert page.evaluate("window.sinceLoaded")
     screenshot(page, "fleet")
     # Back in its place: silence first.

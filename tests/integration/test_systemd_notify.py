@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -83,14 +84,24 @@ def test_a_collector_is_ready_fed_and_tells_its_end(collector, manager):
     wait_until(lambda: manager.hears("STOPPING=1"))
 
 
+def _is_missed(collector, manager) -> bool:
+    """Stop the thread that writes, the main one, and see whether the watchdog is fed no longer, with the reason."""
+    with stopped_thread(collector.process.pid):
+        end = time.monotonic() + 8
+        while "watchdog_not_fed" not in collector.events():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        manager.listen(0.1)
+        assert "WATCHDOG=1" not in manager.listen(2 * WATCHDOG_S)
+    return True
+
+
 def test_a_collector_whose_writing_thread_hangs_is_fed_no_longer(collector, manager):
     collector.start()
     wait_until(lambda: manager.hears("READY=1"))
-    # The main thread writes; it is the one whose number is the process's.
-    with stopped_thread(collector.process.pid):
-        wait_until(lambda: "watchdog_not_fed" in collector.events())
-        manager.listen(0.1)
-        assert "WATCHDOG=1" not in manager.listen(2 * WATCHDOG_S)
+    # Now and then it is caught where it may wait, at the database, or where it keeps all other threads from speaking.
+    assert any(_is_missed(collector, manager) for _ in range(4))
     (event,) = [line for line in collector.lines() if line["event"] == "watchdog_not_fed"]
     assert event["checks"][0].startswith("writing_thread: has not gone round")
     # What goes on again is fed again.
