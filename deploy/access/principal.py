@@ -4,7 +4,6 @@ A role is granted for one project or for all. An API token is narrower still: it
 pulls reports cannot raise a finding. A session of the browser has all scopes.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -117,12 +116,3 @@ class Principal:
         return frozenset(
             grant.project for grant in self.grants if permission in _ALLOWS[grant.role] and grant.project is not None
         )
-
-    def has_role(self, role: AccountRole, project: str | None = None) -> bool:
-        """Tell whether a role was granted for a project, or for all."""
-        return any(grant.role is role and grant.project in {None, project} for grant in self.grants)
-
-
-def visible(projects: frozenset[str] | None, existing: Iterable[str]) -> list[str]:
-    """Keep of the existing projects those that may be seen, in their order."""
-    return [project for project in existing if projects is None or project in projects]

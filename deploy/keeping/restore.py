@@ -95,7 +95,7 @@ def _create(maintenance: str, target: Target, name: str, *, drop: bool) -> None:
     with connect(maintenance, Role.OWNER, application="jcm-mrv restore") as connection:
         if drop:
             connection.execute(sql.SQL(_QUERIES["drop_database"]).format(**given))
-        connection.execute(sql.SQL(_QUERIES["create_database_of"]).format(**given))
+        connection.execute(sql.SQL(_QUERIES["create_database"]).format(**given))
 
 
 def _check_empty(owner: psycopg.Connection, target: Target, manifest: Manifest) -> int:

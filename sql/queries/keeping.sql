@@ -88,9 +88,6 @@ select timescaledb_post_restore()
 select exists (select from pg_database where datname = %(name)s)
 
 -- name: create_database
-create database {name} template template0
-
--- name: create_database_of
 create database {name} owner {owner} template template0
 
 -- name: drop_database

@@ -71,11 +71,3 @@ limit %(limit)s
 -- Whose the entries are; null: of no declared site.
 select q.quarantine_id, s.project_id from quarantine q left join site s on s.id = q.site_id
 where q.quarantine_id = any(%(ids)s)
-
--- name: waiting_ids
-select quarantine_id from quarantine
-where released_at is null
-  and (%(reason)s::text is null or reason = %(reason)s)
-  and (%(site)s::text is null or site_id = %(site)s or (site_id is null and split_part(topic, '/', 3) = %(site)s))
-order by quarantine_id
-limit %(limit)s
