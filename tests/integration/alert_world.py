@@ -41,8 +41,10 @@ class World:
 
     def heard(self, site: str = "s1", at: datetime | None = None, device: str = "inv-1") -> None:
         at = at or datetime.now(UTC)
-        self.account(site, "c", at)
-        self.reading(site, device, at)
+        # At once, as a collector writes it: between the two, the site would not be silent and its device would.
+        with self.owner.transaction():
+            self.account(site, "c", at)
+            self.reading(site, device, at)
 
     def account(self, site: str, collector: str, at: datetime, messages: int = 0) -> None:
         self.owner.execute(

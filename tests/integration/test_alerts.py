@@ -5,6 +5,8 @@ import hashlib
 import hmac
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -276,13 +278,9 @@ def test_a_process_that_dies_after_sending_sends_it_again_under_the_same_key(wor
 def test_two_replicas_keep_one_alert_and_send_one_notice(world, hook):
     for site in ("s1", "s2"):
         world.site(site, silent_for=timedelta(hours=1))
-    replicas = [threads_of(grouped(world.url, hook)) for _ in range(3)]
-    for replica in replicas:
-        replica.start()
-    wait_until(lambda: hook.raw, what="a notice")
-    time.sleep(0.3)
-    for replica in replicas:
-        replica.stop()
+    with judging(grouped(world.url, hook)), judging(grouped(world.url, hook)), judging(grouped(world.url, hook)):
+        wait_until(lambda: hook.raw, what="a notice")
+        time.sleep(0.3)
     assert one(world.url, "select count(*) from alert") == 3
     assert len(hook.raw) == 1
     assert one(world.url, "select max(attempts) from alert_notice") == 1
@@ -299,21 +297,28 @@ def test_one_replica_judges_at_a_time(world, hook):
     assert len(opened(world.url)) == 1
 
 
-def threads_of(service: Alerting) -> AlertThreads:
-    return AlertThreads(service, timedelta(seconds=0.05), send_every=timedelta(seconds=0.05))
+@contextmanager
+def judging(service: Alerting) -> Iterator[None]:
+    """Judge and send twenty times a second; ended also when the test fails, lest they go on for all that follow."""
+    threads = AlertThreads(service, timedelta(seconds=0.05), send_every=timedelta(seconds=0.05))
+    threads.start()
+    try:
+        yield
+    finally:
+        threads.stop()
 
 
 def test_a_slow_target_holds_up_no_judging(world, hook):
     world.site(silent_for=timedelta(hours=1))
     hook.delay = threading.Event()
-    threads = threads_of(grouped(world.url, hook))
-    threads.start()
-    wait_until(lambda: rows(world.url, "select 1 from alert_notice where attempts = 1"), what="the attempt")
-    world.heard()
-    wait_until(lambda: opened(world.url) == [], what="the recovery")
-    hook.delay.set()
-    wait_until(lambda: len(hook.raw) == 2, what="both notices")
-    threads.stop()
+    with judging(grouped(world.url, hook)):
+        try:
+            wait_until(lambda: rows(world.url, "select 1 from alert_notice where attempts = 1"), what="the attempt")
+            world.heard()
+            wait_until(lambda: opened(world.url) == [], what="the recovery")
+        finally:
+            hook.delay.set()
+        wait_until(lambda: len(hook.raw) == 2, what="both notices")
 
 
 def test_nothing_is_told_of_what_is_muted(world, hook):
@@ -438,10 +443,8 @@ def test_the_database_that_is_away_ends_no_thread(hook, world):
 
     world.site(silent_for=timedelta(hours=1))
     service = Alerting(connected, grouped(world.url, hook).config)
-    threads = threads_of(service)
-    threads.start()
-    wait_until(lambda: hook.raw, what="a notice")
-    threads.stop()
+    with judging(service):
+        wait_until(lambda: hook.raw, what="a notice")
 
 
 def test_a_web_server_of_another_authority_is_refused(tmp_path):

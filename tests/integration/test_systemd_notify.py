@@ -87,7 +87,7 @@ def test_a_collector_is_ready_fed_and_tells_its_end(collector, manager):
 def _is_missed(collector, manager) -> bool:
     """Stop the thread that writes, the main one, and see whether the watchdog is fed no longer, with the reason."""
     with stopped_thread(collector.process.pid):
-        end = time.monotonic() + 8
+        end = time.monotonic() + 15
         while "watchdog_not_fed" not in collector.events():
             if time.monotonic() > end:
                 return False
