@@ -17,6 +17,7 @@ from rich.text import Text
 
 from deploy.servers import endpoints
 from deploy.settings import load_settings
+from deploy.visible import visible
 from devices.decoding.catalogue import load as load_families
 from ingest.quarantine import REASONS, Detail, Entry, Selection, Waiting, newest, show, waiting
 from ingest.quarantine_replay import Replay, Replayed
@@ -250,11 +251,6 @@ def _payload(payload: bytes) -> tuple[str, str, bool]:
         return shown.hex(), "hex", whole
     # The cut may lie inside a character.
     return shown.decode("utf-8", "ignore"), "text", whole
-
-
-def visible(text: str) -> str:
-    """Show signs that a terminal would act on: a payload is anybody's, and so is most of a topic."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
 
 
 def _time(time: datetime) -> str:

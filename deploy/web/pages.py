@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from deploy.access.principal import Permission
+from deploy.visible import visible
 from deploy.web import languages
 from deploy.web.identity import own_path, sign_in_path, visitor
 from deploy.web.problems import NotSignedInError, ProblemError
@@ -36,8 +37,8 @@ def _environment(language: str) -> Environment:
     )
     environment.install_gettext_translations(languages.translations(language), newstyle=True)  # type: ignore[attr-defined]
     environment.filters |= {
-        "number": number, "megawatt_hours": megawatt_hours, "kilowatt_hours": kilowatt_hours, "percent": percent,
-        "moment": moment, "day": day, "ago": ago, "lasting": lasting, "visible": visible, "bytes": in_bytes,
+        "number": number, "percent": percent, "moment": moment, "ago": ago, "lasting": lasting, "visible": visible,
+        "bytes": in_bytes,
     }  # fmt: skip
     environment.globals |= {"static": static_path, "version": version("jcm-mrv"), "LANGUAGES": languages.LANGUAGES}
     return environment
@@ -141,16 +142,6 @@ def number(value: Decimal | int | None, places: int | None = None) -> str:
     return f"{value:,f}"
 
 
-def megawatt_hours(wh: Decimal | None) -> str:
-    """Write watt-hours as MWh, with all six places."""
-    return "–" if wh is None else f"{number(wh / 1_000_000, 6)} MWh"
-
-
-def kilowatt_hours(wh: Decimal | None) -> str:
-    """Write watt-hours as kWh, with all three places."""
-    return "–" if wh is None else f"{number(wh / 1000, 3)} kWh"
-
-
 def percent(share: Decimal | float | None) -> str:
     """Write a share as per cent, rounded down, so that 99.999 % never reads as all of it."""
     return "–" if share is None else f"{number(Decimal(str(share)) * 100, 2)} %"
@@ -163,11 +154,6 @@ def moment(value: datetime | None) -> str | Markup:
     utc = value.astimezone(UTC)
     # Not `Markup.format`, which takes ten times as long: a day has 1,440 readings.
     return Markup(f'<time datetime="{utc.isoformat()}">{utc:%Y-%m-%d %H:%M:%S}Z</time>')  # noqa: S704 - of an instant
-
-
-def day(value: date) -> str:
-    """Write a day."""
-    return value.isoformat()
 
 
 def ago(value: datetime | None, now: datetime) -> str:
@@ -185,11 +171,6 @@ def lasting(seconds: float | None) -> str:
         if seconds >= length:
             return f"{int(seconds // length):,} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-
-
-def visible(text: str) -> str:
-    """Show signs that no one would see: a payload is anybody's, and so is most of a topic."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
 
 
 def in_bytes(count: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from deploy.cli import cli
-from deploy.commands.quarantine import visible
+from deploy.visible import visible
 from devices import topics
 from ingest import batch, quarantine_replay
 from ingest.batch import DEVICE_UNKNOWN, Registry
