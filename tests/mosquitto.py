@@ -1,8 +1,8 @@
 """A Mosquitto of a test's own, from the project's packages, with a configuration that the test chooses."""
 
 import os
+import re
 import signal
-import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,11 +35,13 @@ class OwnMosquitto:
         head += "user root\n" if os.geteuid() == 0 else ""
         (self.folder / "mosquitto.conf").write_text(head + self.configuration)
         with (self.folder / "log").open("ab") as log:
+            before = self._began()
             self.process = subprocess.Popen(
                 [str(packages.mosquitto), "-c", str(self.folder / "mosquitto.conf")],
                 stdout=log, stderr=log, env=server_environment(self.folder), cwd=self.folder,
             )  # fmt: skip
-        wait_until(self._listens, 10, "Mosquitto listens")
+        # A port answers before the next one is open: Mosquitto says itself when all listeners stand.
+        wait_until(lambda: self._runs(before), 20, "Mosquitto runs")
 
     def reload(self) -> None:
         assert self.process is not None
@@ -52,11 +54,10 @@ class OwnMosquitto:
             self.process.terminate()
             self.process.wait(20)
 
-    def _listens(self) -> bool:
+    def _began(self) -> int:
+        return len(re.findall(r"mosquitto version \S+ running", self.log))
+
+    def _runs(self, before: int) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True
+        return self._began() > before
