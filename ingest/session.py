@@ -384,6 +384,8 @@ class Session:
             self._subscribed = False
             self._pending.clear()
             self._paho_writes = False
+            # Whatever ended it, the broker is not left with a connection that nobody reads.
+            stream.close()
 
     def _read(self, stream: Any) -> None:
         try:

@@ -181,10 +181,13 @@ def test_a_dead_mqtt_thread_is_not_alive(broker, database, client_id, site):
         served(collector) as port,
     ):
         assert ask(port, "/livez")[0] == 200
+        stream = collector.session._client.socket()
         collector.session._flush = fail
         wait_until(lambda: ask(port, "/livez")[0] == 503)
         assert "[-]mqtt_thread: dead" in ask(port, "/livez")[2]
         assert ask(port, "/readyz")[0] == 503
+        # The broker would go on sending to a connection that nobody reads.
+        assert stream.fileno() == -1
 
 
 def test_a_stuck_thread_is_not_alive(broker, database, client_id, site):
