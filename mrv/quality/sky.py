@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pvlib import clearsky, pvsystem, solarposition
 
 STEP_US = 300_000_000
+_DAY = 86_400_000_000 // STEP_US
 NIGHT_BELOW_DEG = -6.0
 """Civil twilight. Real inverters of 1.5 MW show a kilowatt or two for half an hour after sunset (plant 1)."""
 _SLACK_STEPS = 3  # a quarter of an hour: a logger's averaging window, a clock that is minutes off
@@ -90,8 +91,11 @@ def sky_over(latitude: float, longitude: float, first_us: int, last_us: int) -> 
     rating. Brighter edges of clouds are left to the margin of the register's specification.
     """
     grid = (first_us // STEP_US - 1, -(-last_us // STEP_US) + 1)
-    # Whole months, so that the devices of a site share one sky although their readings begin minutes apart.
-    block = 30 * 86_400_000_000 // STEP_US
+    # Whole months, so that the devices of a site share one sky although their readings begin minutes apart. A page
+    # that shows one day has no use for a month, which takes 26 ms instead of 3.
+    block = 30 * _DAY
+    if grid[1] - grid[0] <= 2 * _DAY:
+        block, grid = _DAY, (grid[0] - _SLACK_STEPS, grid[1] + _SLACK_STEPS)
     return _sky(latitude, longitude, grid[0] // block * block, -(-grid[1] // block) * block)
 
 
