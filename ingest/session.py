@@ -32,12 +32,7 @@ from devices.errors import BrokerTlsError
 from devices.mqtt_url import BrokerAddress
 from devices.tls import ClientTls
 from ingest.backoff import Backoff
-from ingest.errors import (
-    BrokerRefusedError,
-    BrokerUnavailableError,
-    IngestError,
-    SessionFailedError,
-)
+from ingest.errors import BrokerRefusedError, BrokerUnavailableError, IngestError, SessionFailedError
 from ingest.inbox import Inbox, Received
 from ingest.packets import MalformedPacketError, PacketReader
 from ingest.subscriptions import PrimaryHost, Subscriptions
