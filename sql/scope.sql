@@ -139,7 +139,12 @@ begin
         execute format('create view scoped.%I with (security_barrier) as select t.* from public.%1$I t where %2$s %3$s',
             rule[1], rule[2], 'with ' || check_option || ' check option');
         execute format('create view within.%I as select t.* from public.%1$I t where %2$s %3$s',
-            rule[1], rule[2], 'with ' || check_option || ' check option');
+            rule[1],
+            -- Who asks the service for readings names devices. This array, of which the planner does not know the
+            -- length, made it read all keys of a chunk beside the index that a query is for: 170 ms instead of 50 for
+            -- what came late to a year of 50 devices.
+            case rule[1] when 'reading' then replace(rule[2], 'device_id =', 'device_id + 0 =') else rule[2] end,
+            'with ' || check_option || ' check option');
     end loop;
 end
 $$;
