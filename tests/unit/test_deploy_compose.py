@@ -35,8 +35,12 @@ def test_yamllint_has_nothing_against_it(name):
 
 
 @pytest.mark.parametrize(
-    "more", [(), ("--profile", "monitoring"), ("--profile", "backup"), ("-f", FILE.parent / "compose" / "tls.yaml")]
-)
+    "more",
+    [
+        (), ("--profile", "monitoring"), ("--profile", "backup"),
+        *(("-f", FILE.parent / "compose" / name) for name in ("tls.yaml", "pages.yaml")),
+    ],
+)  # fmt: skip
 def test_compose_itself_accepts_it(more):
     compose = tool("docker-compose")
     if compose is None:

@@ -31,6 +31,7 @@ schedule: {alerts: alerts, alertsSecret: targets, tolerations: [{key: a, operato
 serve:
   url: https://mrv.example.org
   oidcSecret: true
+  signsBundles: true
   ingress: {enabled: true, className: nginx, host: mrv.example.org, tlsSecret: web, annotations: {a: b}}
 backup: {enabled: true, passphraseSecret: sealing, storage: {className: fast}, tolerations: [{key: a}]}
 emqx:
@@ -259,6 +260,15 @@ def test_8883_is_for_certificates_and_8884_for_passwords(rendered):
     service = next(one for one in rendered["full"] if one["kind"] == "Service" and
                    one["metadata"]["name"].endswith("-emqx"))  # fmt: skip
     assert {port["name"]: port["port"] for port in service["spec"]["ports"]} == {"mqtts": 8883, "mqtts-password": 8884}
+
+
+@needs_helm
+def test_pages_have_the_evidence_key_only_where_it_is_given_to_them(rendered):
+    for name, has in (("default", False), ("full", True)):
+        (pod,) = [pod for found, pod in pods(rendered[name]) if found == "mrv-jcm-mrv-serve"]
+        assert ("JCM_MRV_EVIDENCE_KEY_FILE" in environment(pod["spec"]["containers"][0])) == has
+        (secret,) = [one["secret"] for one in pod["spec"]["volumes"] if "secret" in one and "items" in one["secret"]]
+        assert ("evidence-key.pem" in [item["key"] for item in secret["items"]]) == has
 
 
 @needs_helm
