@@ -41,18 +41,18 @@ class OwnMosquitto:
                 stdout=log, stderr=log, env=server_environment(self.folder), cwd=self.folder,
             )  # fmt: skip
         # A port answers before the next one is open: Mosquitto says itself when all listeners stand.
-        wait_until(lambda: self._runs(before), 20, "Mosquitto runs")
+        wait_until(lambda: self._runs(before), what="Mosquitto runs")
 
     def reload(self) -> None:
         assert self.process is not None
         before = self.log.count("Reloading config.")
         self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.log.count("Reloading config.") > before, 5, "Mosquitto reloads")
+        wait_until(lambda: self.log.count("Reloading config.") > before, what="Mosquitto reloads")
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(60)
 
     def _began(self) -> int:
         return len(re.findall(r"mosquitto version \S+ running", self.log))

@@ -57,7 +57,7 @@ def plant(shared_database) -> str:
 
 @pytest.fixture
 def collector(broker, plant, manager) -> Iterator[CollectorProcess]:
-    """The real command with a second of patience in the place of thirty."""
+    """The real command with seconds of patience in the place of thirty."""
     made = CollectorProcess(
         broker.collector_url,
         plant,
@@ -70,6 +70,12 @@ def collector(broker, plant, manager) -> Iterator[CollectorProcess]:
     forget_session(broker.collector_url, made.client_id)
 
 
+def is_fed(manager: Manager) -> None:
+    """Three times from now on; how often in a second is up to a busy machine."""
+    heard = len(manager.heard)
+    wait_until(lambda: manager.listen() is not None and manager.heard[heard:].count("WATCHDOG=1") >= 3, what="feeding")
+
+
 def threads(process: int) -> dict[str, int]:
     return {(task / "comm").read_text().strip(): int(task.name) for task in Path(f"/proc/{process}/task").iterdir()}
 
@@ -78,34 +84,39 @@ def test_a_collector_is_ready_fed_and_tells_its_end(collector, manager):
     collector.start()
     wait_until(lambda: manager.hears("READY=1"))
     assert "STATUS=collecting" in manager.heard
-    assert manager.listen(WATCHDOG_S).count("WATCHDOG=1") >= 2
+    is_fed(manager)
     collector.send(signal.SIGTERM)
     assert collector.wait() == 0
     wait_until(lambda: manager.hears("STOPPING=1"))
 
 
-def _is_missed(collector, manager) -> bool:
-    """Stop the thread that writes, the main one, and see whether the watchdog is fed no longer, with the reason."""
+def _is_missed(collector, manager) -> dict | None:
+    """Stop the thread that writes, the main one; what is said when the watchdog is fed no longer."""
+
+    def said() -> list[dict]:
+        return [line for line in collector.lines() if line["event"] == "watchdog_not_fed"]
+
+    before = len(said())
     with stopped_thread(collector.process.pid):
         end = time.monotonic() + 15
-        while "watchdog_not_fed" not in collector.events():
+        while len(said()) == before:
             if time.monotonic() > end:
-                return False
+                return None
             time.sleep(0.1)
         manager.listen(0.1)
         assert "WATCHDOG=1" not in manager.listen(2 * WATCHDOG_S)
-    return True
+        [event] = said()[before:]
+    return event
 
 
 def test_a_collector_whose_writing_thread_hangs_is_fed_no_longer(collector, manager):
     collector.start()
     wait_until(lambda: manager.hears("READY=1"))
     # Now and then it is caught where it may wait, at the database, or where it keeps all other threads from speaking.
-    assert any(_is_missed(collector, manager) for _ in range(4))
-    (event,) = [line for line in collector.lines() if line["event"] == "watchdog_not_fed"]
+    event = next(filter(None, (_is_missed(collector, manager) for _ in range(4))))
     assert event["checks"][0].startswith("writing_thread: has not gone round")
     # What goes on again is fed again.
-    assert "WATCHDOG=1" in manager.listen(2 * WATCHDOG_S)
+    is_fed(manager)
 
 
 def test_a_collector_that_waits_for_its_database_is_fed(collector, manager, plant):
@@ -120,7 +131,8 @@ def test_a_collector_that_waits_for_its_database_is_fed(collector, manager, plan
             for (pid,) in backends:
                 os.kill(pid, signal.SIGSTOP)
             # Longer than the patience and than the five seconds after which an idle collector asks.
-            assert manager.listen(6.8).count("WATCHDOG=1") >= 10
+            manager.listen(8)
+            is_fed(manager)
         finally:
             for (pid,) in backends:
                 os.kill(pid, signal.SIGCONT)
@@ -135,7 +147,7 @@ def test_a_standby_is_ready_and_says_that_it_stands_by(collector, manager, broke
         collector.start(connected=False)
         wait_until(lambda: manager.hears("READY=1"))
         assert "STATUS=standby: another collector with this client id is at work" in manager.heard
-        assert "WATCHDOG=1" in manager.listen(WATCHDOG_S)
+        is_fed(manager)
     finally:
         first.close()
 
@@ -147,12 +159,12 @@ def test_a_schedule_is_ready_fed_answers_and_tells_its_end(plant, manager):
     with subprocess.Popen([sys.executable, "-m", "deploy.cli", "schedule"], env=environment) as process:
         try:
             wait_until(lambda: manager.hears("READY=1"))
-            assert manager.listen(WATCHDOG_S).count("WATCHDOG=1") >= 2
+            is_fed(manager)
             for path in ("livez", "readyz", "metrics"):
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
                     assert answer.status == 200
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
     wait_until(lambda: manager.hears("STOPPING=1"))
