@@ -63,7 +63,7 @@ docs: $(VENV)/.run
 	@$(RUN) -m deploy.families docs/devices.md
 	@$(RUN) -m deploy.methodology_page > docs/methodologies.md
 
-# What pages say, for translators: new messages come in empty, what no template says any more goes.
+# What pages say, for translators: new messages come in empty, what no page says any more goes.
 LOCALE := deploy/web/locale
 BABEL = $(RUN) -m babel.messages.frontend -q
 messages: $(VENV)/.dev

@@ -1,7 +1,7 @@
 """The pages' languages: English as it is written in the templates, the others from message catalogues.
 
 Catalogues are GNU gettext's `.po` files under `locale/`, read as they are; `make messages` brings them up to date with
-the templates. A message that a catalogue lacks is shown in English.
+the templates and with the words that these take from the code (`words.py`). What no catalogue has is shown in English.
 """
 
 from functools import cache
@@ -30,6 +30,11 @@ def translations(language: str) -> NullTranslations:
         write_mo(compiled, read_po(file, locale=language))
     compiled.seek(0)
     return GNUTranslations(compiled)
+
+
+def translated(language: str, text: str) -> str:
+    """Say in a language what the code says in English."""
+    return translations(language).gettext(text) if text else ""  # a catalogue's empty message is its own header
 
 
 def choose(asked: str | None, kept: str | None, accepted: str) -> str:

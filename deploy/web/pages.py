@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from deploy.access.principal import Permission
+from deploy.alerts.rules import RULES as ALERTS
 from deploy.visible import visible
 from deploy.web import languages
 from deploy.web.identity import own_path, sign_in_path, visitor
 from deploy.web.problems import NotSignedInError, ProblemError
+from deploy.web.words import QUARANTINE
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -38,9 +40,12 @@ def _environment(language: str) -> Environment:
     environment.install_gettext_translations(languages.translations(language), newstyle=True)  # type: ignore[attr-defined]
     environment.filters |= {
         "number": number, "percent": percent, "moment": moment, "ago": ago, "lasting": lasting, "visible": visible,
-        "bytes": in_bytes,
+        "bytes": in_bytes, "translated": partial(languages.translated, language),
     }  # fmt: skip
-    environment.globals |= {"static": static_path, "version": version("jcm-mrv"), "LANGUAGES": languages.LANGUAGES}
+    environment.globals |= {
+        "static": static_path, "version": version("jcm-mrv"), "LANGUAGES": languages.LANGUAGES, "ALERTS": ALERTS,
+        "QUARANTINE": QUARANTINE,
+    }  # fmt: skip
     return environment
 
 

@@ -104,7 +104,7 @@ def test_a_site_shows_its_gaps_and_the_health_page_the_identity(browse, axe, scr
     reader = browse("operator")
     page = reader.open("/sites/demo-golden")
     expect(page.locator("#devices")).to_be_visible()
-    expect(page.get_by_role("table", name="inverter-2: readings by hour")).to_be_visible()
+    expect(page.get_by_role("table", name="Readings of inverter-2 by hour")).to_be_visible()
     axe(page)
     screenshot(page, "site")
     page = reader.open("/health")

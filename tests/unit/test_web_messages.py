@@ -1,4 +1,4 @@
-"""The catalogues of the pages: up to date with the templates, Japanese complete, placeholders the same."""
+"""The catalogues of the pages: up to date with templates and code, complete, placeholders the same."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,18 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
+from deploy.alerts.rules import RULES as ALERTS
 from deploy.web.languages import FOLDER, LANGUAGES, choose, translations
+from deploy.web.pages import _environment
+from deploy.web.problems import kinds
+from deploy.web.words import QUARANTINE
+from ingest.quarantine import REASONS
+from mrv.day_account import LEFT_OUT
+from mrv.meters.rules import MeterRule
+from mrv.quality.rules import QualityRule
+from mrv.register_rules import Rule
+from mrv.tracing.energy import LINE_TEXTS
+from mrv.tracing.rules import RULES
 
 WEB = Path(FOLDER).parent
 PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%|%")
@@ -22,7 +33,7 @@ def ids(catalog: Catalog) -> set:
 
 @pytest.fixture(scope="module")
 def said() -> set:
-    """Every message of the templates."""
+    """Every message of the templates, and what these take from the code."""
     with (FOLDER / "babel.cfg").open() as file:
         methods, options = parse_mapping_cfg(file)
     return {message for _, _, message, *_ in extract_from_dir(WEB, methods, options)}
@@ -39,10 +50,40 @@ def test_a_catalogue_has_what_the_templates_say_and_no_more(said: set, catalogue
     assert ids(catalogue) == said, "run `make messages` and fill in what is new"
 
 
-def test_japanese_is_complete() -> None:
-    with (FOLDER / "ja.po").open("rb") as file:
-        empty = [message.id for message in read_po(file, locale="ja") if message.id and not all(forms(message))]
-    assert empty == []
+def test_a_catalogue_is_complete(catalogue: Catalog) -> None:
+    assert [message.id for message in catalogue if message.id and not all(forms(message))] == []
+
+
+def test_what_the_code_says_is_in_every_language(catalogue: Catalog) -> None:
+    words = {rule.reason for kind in (Rule, QualityRule, MeterRule) for rule in kind}
+    words |= {rule.counts for rule in RULES.values()} | {QUARANTINE[reason] for reason in REASONS}
+    words |= {*LEFT_OUT.values(), *LINE_TEXTS.values()}
+    words |= {alert.title for alert in ALERTS.values()} | {kind.title() for kind in kinds()}
+    assert len(words) > 120
+    assert sorted(word for word in words if not ((found := catalogue.get(word)) and found.string)) == []
+
+
+def test_every_reason_of_quarantine_has_its_words_and_no_other() -> None:
+    assert set(QUARANTINE) == set(REASONS)
+
+
+def test_no_template_shows_what_the_code_says_as_it_is() -> None:
+    said = r"(\.explanation|\brule\.counts|\.title\(\)|\bline\.text|left_out_text\([^)]*\))"
+    told = re.compile(said + r"(?!\|translated)\s*(?=\}\}| if )")
+    for path in (WEB / "templates").rglob("*.html"):
+        assert told.findall(path.read_text()) == [], path.name
+
+
+def test_a_page_says_it_in_its_language_and_escapes_what_no_catalogue_has() -> None:
+    japanese = _environment("ja").from_string("{{ one|translated }}")
+    assert japanese.render(one=RULES["register.gap@1"].explanation) == (
+        "読み値が欠けているが、レジスタは計量を続けており、その間を埋める"
+    )
+    assert japanese.render(one="<b>of a later version</b>") == "&lt;b&gt;of a later version&lt;/b&gt;"
+    assert japanese.render(one="") == ""
+    assert "その機器はそこに申告されていない" in _environment("ja").get_template("parts.html").module.meaning(
+        "device_unknown"
+    )
 
 
 def test_the_frame_is_in_every_language(catalogue: Catalog) -> None:

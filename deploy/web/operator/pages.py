@@ -94,7 +94,7 @@ def one_site(request: Request, principal: SignedIn, site: SiteId) -> Response:
             "now": now,
             "gaps": found,
             "week_ago": now - timedelta(days=_GAP_DAYS, hours=1),
-            "pictures": [(one, _picture(found, one)) for one in found.devices],
+            "picture": _picture,
             "devices": connection.execute(load("operator")["devices"], {"site": site}).fetchall(),
             "clocks": {one.device: one for one in clocks(connection, site)},
             "skew_s": _SKEW_S,
@@ -104,18 +104,18 @@ def one_site(request: Request, principal: SignedIn, site: SiteId) -> Response:
     return render(request, "operator/site.html", context)
 
 
-def _picture(found: Gaps, device: DeviceHours) -> Markup:
-    """Draw a device's hours: a row a UTC day, a column an hour."""
+def _picture(found: Gaps, device: DeviceHours, caption: str, corner: str) -> Markup:
+    """Draw a device's hours: a row a UTC day, a column an hour; in a cell, how many of how many are usual."""
     days: dict[str, list[Cell | None]] = {}
     for index, count in enumerate(device.counts):
         at = found.hour(index)
         row = days.setdefault(f"{at:%Y-%m-%d}", [None] * _HOURS)
-        name = f"{device.device}, {at:%Y-%m-%d %H}:00Z: {count} of usually {device.usual}"
+        name = f"{device.device}, {at:%Y-%m-%d %H}:00Z: {count} / {device.usual}"
         flag = "!" if count and not device.is_whole(index) else ""
         row[at.hour] = Cell(device.share(index) * 100, name, flag=flag, text=str(count) if count else "·")
     rows: Sequence[tuple[str, str | None, list[Cell | None]]] = [(day, None, cells) for day, cells in days.items()]
     hours = [f"{hour:02}" for hour in range(_HOURS)]
-    return heat(f"{device.device}: readings by hour (UTC)", "day", hours, rows, highest=100.0)
+    return heat(f"{caption} (UTC)", corner, hours, rows, highest=100.0)
 
 
 @router.get("/quarantine")
