@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.errors import HealthServerError
 from deploy.health_server import HealthServer
+from deploy.local.state import free_port
 from devices import topics
 from ingest import liveness
 from ingest.batch import Outcome
@@ -65,7 +66,7 @@ def served(collector):
 
 
 def ask(port, path, method="GET", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
@@ -138,7 +139,7 @@ def test_what_was_received_is_settled_or_unacknowledged_also_while_the_database_
             assert status == 503
             assert "[-]database: does not answer" in said
             assert "broker" not in said
-        wait_until(lambda: scrape(port)["jcm_mrv_unacknowledged_messages",] == 0, 30)
+        wait_until(lambda: scrape(port)["jcm_mrv_unacknowledged_messages",] == 0)
         found = scrape(port)
         assert found["jcm_mrv_messages_settled_total", "stored"] == 70
         # Waiting is not committing.
@@ -153,9 +154,9 @@ def test_an_idle_collector_notices_that_the_database_is_away(broker, database, c
     ):
         assert ask(port, "/readyz")[0] == 200
         with away(database):
-            wait_until(lambda: ask(port, "/readyz")[0] == 503, 10)
+            wait_until(lambda: ask(port, "/readyz")[0] == 503)
             assert ask(port, "/livez")[0] == 200
-        wait_until(lambda: ask(port, "/readyz")[0] == 200, 10)
+        wait_until(lambda: ask(port, "/readyz")[0] == 200)
 
 
 def test_verbose_names_each_check(broker, database, client_id, site):
@@ -196,11 +197,11 @@ def test_a_stuck_thread_is_not_alive(broker, database, client_id, site):
         flush, take = collector.session._flush, collector._inbox.take
 
         def stuck_flush(stream):
-            released.wait(20)
+            released.wait(120)
             return flush(stream)
 
         def stuck_take(*arguments):
-            released.wait(20)
+            released.wait(120)
             return take(*arguments)
 
         def passed():
@@ -208,7 +209,7 @@ def test_a_stuck_thread_is_not_alive(broker, database, client_id, site):
             return [check.passed for check in checks]
 
         try:
-            assert passed() == [True, True]
+            wait_until(lambda: passed() == [True, True])
             collector.session._flush = stuck_flush
             wait_until(lambda: passed() == [False, True])
             collector._inbox.take = stuck_take
@@ -227,7 +228,8 @@ def test_who_connects_and_says_nothing_keeps_nobody_waiting(broker, database, cl
         silent.sendall(b"GET /livez HTT")
         started = time.monotonic()
         assert ask(port, "/livez")[0] == 200
-        assert time.monotonic() - started < 1
+        # The server waits ten seconds for the rest of a request.
+        assert time.monotonic() - started < 8
 
 
 def test_other_requests_are_answered_as_http_says(broker, database, client_id, site):
@@ -260,8 +262,7 @@ def test_the_command_serves_health_and_knows_the_last_readings_from_before(broke
     with collecting(broker.collector_url, database, client_id, topic_filter=f"jcm/v1/{site}/#"):
         publish(broker.site_url(site), numbered(SITE, DEVICE, [7]))
         wait_until(lambda: one(database, "select count(*) from reading") == 1)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = CollectorProcess(broker.collector_url, database, client_id, {"JCM_MRV_HEALTH_PORT": str(port)})
     try:
         process.start()
