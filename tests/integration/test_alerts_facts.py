@@ -264,7 +264,7 @@ def test_scrapes_at_the_same_time_read_once_and_a_database_that_is_away_is_said(
             return connect("postgresql://nobody@127.0.0.1:1/x", Role.READER, timeout_s=1)
         return connect(world.url, Role.READER)
 
-    collector = FleetCollector(Alerting(reader, parse("", Path("a"))), cache_s=0.5)
+    collector = FleetCollector(Alerting(reader, parse("", Path("a"))), cache_s=60)
     threads = [threading.Thread(target=lambda: list(collector.collect())) for _ in range(8)]
     for thread in threads:
         thread.start()
