@@ -237,9 +237,11 @@ class Settings(BaseSettings):
         from limits import parse  # 80 ms that only whoever chose a rate shall wait for
 
         try:
-            parse(given)
+            rate = parse(given)
         except ValueError:
             raise PydanticCustomError("rate", "This is no rate; give it as 600/minute") from None
+        if rate.amount < 1:
+            raise PydanticCustomError("rate", "At none at all nobody is answered; give it as 600/minute")
         return given
 
     @field_validator("oidc_issuer")
@@ -251,13 +253,25 @@ class Settings(BaseSettings):
             raise PydanticCustomError("issuer", "This is no address of the form https://host")
         return given
 
-    @field_validator("web_metrics_from")
+    # uvicorn compares what is no address as it stands, so that a proxy given by its name would never be believed.
+    @field_validator("web_metrics_from", "web_trusted_proxies")
     @classmethod
     def _networks(cls, given: str) -> str:
         try:
             [ip_network(name) for name in _names(given)]
         except ValueError as error:
             raise PydanticCustomError("networks", "{why}; give networks as 10.0.0.0/8", {"why": str(error)}) from None
+        return given
+
+    @field_validator("web_collectors")
+    @classmethod
+    def _health_addresses(cls, given: str) -> str:
+        for address in _names(given):
+            parts = urlsplit(address)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
+                raise PydanticCustomError(
+                    "address", "{address} is no address of the form http://host:9464", {"address": address}
+                )
         return given
 
     @field_validator("web_url")

@@ -92,7 +92,14 @@ def test_a_port_that_is_taken_is_said_in_one_line(database: str, tmp_path: Path)
     [
         ("JCM_MRV_WEB_URL", "mrv.example.org", "JCM_MRV_WEB_URL: this is no address of the form https://host"),
         ("JCM_MRV_WEB_METRICS_FROM", "everywhere", "JCM_MRV_WEB_METRICS_FROM: "),
+        ("JCM_MRV_WEB_TRUSTED_PROXIES", "proxy.example", "JCM_MRV_WEB_TRUSTED_PROXIES: "),
+        (
+            "JCM_MRV_WEB_COLLECTORS",
+            "collector-1",
+            "JCM_MRV_WEB_COLLECTORS: collector-1 is no address of the form http://",
+        ),
         ("JCM_MRV_RATE_LIMIT", "often", "JCM_MRV_RATE_LIMIT: this is no rate"),
+        ("JCM_MRV_RATE_LIMIT", "0/minute", "JCM_MRV_RATE_LIMIT: at none at all nobody is answered"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, setting: str, value: str, said: str) -> None:
