@@ -102,6 +102,19 @@ def test_ports_are_the_machines_own():
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_what_a_proxy_takes_is_handed_to_the_service():
+    told = (
+        (ROOT / "docs" / "deploy.md")
+        .read_text()
+        .partition("To be reached from outside:")[2]
+        .partition("- **broker**")[0]
+    )
+    names = set(re.findall(r"JCM_MRV_[A-Z_]+", told))
+    assert "JCM_MRV_WEB_TRUSTED_PROXIES" in names
+    for name in names:
+        assert SERVICES["serve"]["environment"][name].startswith(f"${{{name}:-"), name
+
+
 def test_services_wait_for_what_they_need():
     for name in ("collector", "schedule", "serve"):
         assert OURS[name]["depends_on"]["logins"] == {"condition": "service_completed_successfully"}
