@@ -10,6 +10,7 @@ here does is what `docs/faults.md` asks of a careful one:
 """
 
 import json
+import os
 import random
 import selectors
 import socket
@@ -48,6 +49,8 @@ class Plan:
     keep_s: float = 1800.0
     window: int = 200
     seed: int = 0
+    most: int = 0
+    """How many to publish before more are allowed; 0: all. It keeps a load going on until a fault has come."""
     record: str = ""
     """Where to write when each reading was first acknowledged (CLOCK_MONOTONIC), as doubles, gateway by gateway."""
 
@@ -58,6 +61,8 @@ class Plan:
 
 @dataclass
 class Progress:
+    most: int = 0
+    """Readings that may be published by now."""
     published: int = 0
     """Readings sent at least once."""
     acknowledged: int = 0
@@ -121,7 +126,7 @@ class Gateway:
         return (
             self._connected
             and len(self._inflight) < self._plan.window
-            and bool(self._again or self._next < self._plan.share)
+            and bool(self._again or (self._next < self._plan.share and self._progress.published < self._progress.most))
         )
 
     def look(self, now: float) -> None:
@@ -251,8 +256,11 @@ class Gateway:
 
 
 def run(plan: Plan) -> None:
-    """Publish everything, and go on repeating what is in doubt until standard input is closed."""
-    progress = Progress()
+    """Publish everything, and go on repeating what is in doubt until standard input is closed.
+
+    A line of standard input is the number of readings that may be published from then on.
+    """
+    progress = Progress(most=plan.most or plan.readings)
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin, selectors.EVENT_READ, None)
     gateways = [Gateway(plan, site, progress, selector) for site in plan.sites]
@@ -260,10 +268,13 @@ def run(plan: Plan) -> None:
     allowed = 0.0
     while True:
         for key, _ in selector.select(_TICK_S):
-            if key.data is None:
+            if key.data is not None:
+                key.data.read()
+            elif said := os.read(sys.stdin.fileno(), 4096):
+                progress.most = int(said.split()[-1])
+            else:
                 _record(plan, gateways)
                 return
-            key.data.read()
         now = time.monotonic()
         for gateway in gateways:
             gateway.look(now)

@@ -23,7 +23,7 @@ def test_a_full_disk_of_the_database_is_waited_for(
     readings = long_readings // 20 if long else 8_000
     chance = random.Random(f"{seed} disk")
     with small_disk(fault_servers, DISK_MB) as disk:
-        world = World(fault_servers, readings, seed, rate=2500, url=fault_servers.new_database("small"))
+        world = World(fault_servers, readings, seed, rate=2500, url=fault_servers.new_database("small"), first=0.25)
         try:
             world.begin()
             world.reach(chance.uniform(0.05, 0.2))
@@ -31,7 +31,8 @@ def test_a_full_disk_of_the_database_is_waited_for(
             free = os.statvfs(disk)
             with ballast.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_bsize - ROOM_BYTES)
-            wait_until(lambda: "database_away" in world.collector.events(), 60, "the full disk")
+            world.allow(1)
+            wait_until(lambda: "database_away" in world.collector.events(), 120, "the full disk")
             reasons = [line["reason"] for line in world.collector.lines() if line["event"] == "database_away"]
             assert any("No space left on device" in reason for reason in reasons), reasons
             world.hits += 1

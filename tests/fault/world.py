@@ -131,6 +131,12 @@ class Load:
         self._process.stdin.write(json.dumps(asdict(plan)).encode() + b"\n")
         self._process.stdin.flush()
 
+    def allow(self, readings: int) -> None:
+        """Let so many be published in all."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"%d\n" % readings)
+        self._process.stdin.flush()
+
     def progress(self) -> Progress:
         assert self._process.poll() is None, self._log.read_text()[-4000:]
         with self._log.open("rb") as log:
@@ -146,7 +152,7 @@ class Load:
         if self._process.poll() is None:
             assert self._process.stdin is not None
             self._process.stdin.close()
-            self._process.wait(20)
+            self._process.wait(60)
         self._log.unlink(missing_ok=True)
 
 
@@ -175,7 +181,7 @@ class World:
 
     def __init__(
         self, servers: Servers, readings: int, seed: int, *, rate: float, careful: bool = True, url: str = "",
-        settings: dict[str, str] | None = None, sites: int = SITES,
+        settings: dict[str, str] | None = None, sites: int = SITES, first: float = 1.0,
     ) -> None:  # fmt: skip
         self.servers = servers
         # Without sessions of earlier runs: a snapshot may bring one back that was ended since, and to a gateway it is
@@ -197,7 +203,7 @@ class World:
         self.plan = Plan(
             host="127.0.0.1", port=state.mosquitto_port, user=PUBLISHER, password=state.publisher_password,
             name=self.name, sites=self.sites, device=DEVICE, readings=readings, rate=rate, careful=careful, seed=seed,
-            record=str(self.record),
+            record=str(self.record), most=round(first * readings),
         )  # fmt: skip
         self.load: Load | None = None
         self.hits = 0
@@ -211,7 +217,7 @@ class World:
         """Start a collector that ended at its start until it runs, as a supervisor does."""
         deadline = time.monotonic() + 60
         while True:
-            wait_until(lambda: "collector_started" in self.collector.events() or self.collector.ended(), 45)
+            wait_until(lambda: "collector_started" in self.collector.events() or self.collector.ended())
             if not self.collector.ended():
                 return
             assert time.monotonic() < deadline, self.collector.log.read_text()[-2000:]
@@ -221,6 +227,11 @@ class World:
     def begin(self) -> None:
         self.start_collector()
         self.load = Load(self.plan)
+
+    def allow(self, part: float) -> None:
+        """Let the gateways go on until this part of all readings is published, where `first` or this held them."""
+        assert self.load is not None
+        self.load.allow(round(part * self.plan.readings))
 
     def reach(self, part: float, timeout_s: float = 900) -> None:
         """Wait until this part of all readings was published."""
@@ -326,5 +337,5 @@ def small_disk(servers: Servers, megabytes: int) -> Iterator[Path]:
             ).fetchall():
                 connection.execute(f"drop database {name} with (force)")
             connection.execute("drop tablespace if exists small")
-        wait_for(lambda: subprocess.run(["umount", folder], check=False, capture_output=True).returncode == 0, 10)
+        wait_for(lambda: subprocess.run(["umount", folder], check=False, capture_output=True).returncode == 0, 60)
         shutil.rmtree(folder, ignore_errors=True)
