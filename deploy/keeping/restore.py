@@ -24,6 +24,8 @@ from sql.migrator import migrate, migrations
 from sql.named import load
 
 _QUERIES = load("keeping")
+# Databases are made from the templates, and dropped from the third.
+_THE_SERVERS_OWN = {"postgres", "template0", "template1"}
 
 Tell = Callable[[str], None]
 
@@ -44,6 +46,9 @@ def restore(backup: Reader, target: Target, *, again: bool, code_version: str, t
         The database was not touched, or it is still marked as being restored and nobody can use it.
     """
     manifest = backup.manifest
+    name = str(conninfo_to_dict(target.owner).get("dbname", ""))
+    if name in _THE_SERVERS_OWN:
+        raise RestoreError(f"{name} is the server's own database; name another one with --into, it is made for you")
     known = len(migrations())
     if manifest.schema_version > known:
         raise RestoreError(
@@ -51,7 +56,7 @@ def restore(backup: Reader, target: Target, *, again: bool, code_version: str, t
             f"restore it with jcm-mrv {manifest.code_version} or newer"
         )
     backup.check()
-    tell(f"{backup.path} is whole: {len(manifest.members)} members are what its manifest says")
+    tell(f"{backup.path} is whole: {', '.join(manifest.members)} as its manifest says")
     _make_ready(target, again=again, tell=tell)
     with connect(target.owner, Role.OWNER, application="jcm-mrv restore") as owner:
         pg_restore = find_tool("pg_restore", _check_empty(owner, target, manifest))
@@ -103,6 +108,12 @@ def _check_empty(owner: psycopg.Connection, target: Target, manifest: Manifest) 
     row = owner.execute(_QUERIES["content"]).fetchone()
     if server.has_schema or (row and row[0]):
         raise RestoreError(f"{target.name} is not empty; name another database with --into, it is made for you")
+    row = owner.execute(_QUERIES["may_create"]).fetchone()
+    if not (row and row[0]):
+        raise RestoreError(
+            f"{target.name} is not this login's to create in; `alter database … owner to …`, or name another one with "
+            "--into, it is made for you"
+        )
     before = int(manifest.postgresql.partition(".")[0])
     if server.major < before:
         raise RestoreError(

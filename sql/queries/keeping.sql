@@ -60,6 +60,11 @@ where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
     and not exists (select from pg_depend d where d.objid = n.oid and d.deptype = 'e')
 
+-- name: may_create
+select has_database_privilege(current_database(), 'create')
+    and bool_and(has_schema_privilege(oid, 'create')) is not false
+from pg_namespace where nspname = 'public'
+
 -- name: mark_restoring
 -- Until the dump is in and every table is what it was; `sql.server` refuses such a database.
 alter database {name} set jcm_mrv.restoring = 'on'

@@ -75,6 +75,24 @@ def test_a_database_that_is_not_empty_is_refused(made):
     assert "is not empty; name another database with --into, it is made for you" in said
 
 
+@pytest.mark.parametrize("name", ["template1", "postgres"])
+def test_the_servers_own_databases_are_refused(made, name):
+    said = made.run("restore", made.out, "--without-keys", "--into", name, status=1).stderr
+    assert f"{name} is the server's own database; name another one with --into" in said
+
+
+def test_an_empty_database_of_somebody_else_is_refused_before_it_is_touched(made, there, servers):
+    name = conninfo.conninfo_to_dict(there.url)["dbname"]
+    with psycopg.connect(
+        conninfo.make_conninfo(servers.superuser_url(), dbname="postgres"), autocommit=True
+    ) as connection:
+        connection.execute(f'create database "{name}" template template0')
+        said = there.run("restore", made.out, "--without-keys", status=1).stderr
+        assert "is not this login's to create in; `alter database … owner to …`" in said
+        assert not one(there.url, "select count(*) from pg_extension where extname = 'timescaledb'")
+        connection.execute(f'drop database "{name}" with (force)')
+
+
 def test_a_damaged_file_is_refused_before_the_database_is_touched(made, there, tmp_path):
     whole = made.out.read_bytes()
     (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
