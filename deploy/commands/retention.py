@@ -45,20 +45,26 @@ def plan(*, quarantined: bool) -> None:
 
 @retention.command()
 @_QUARANTINED
-@click.confirmation_option(prompt="Bundles that are on record are kept elsewhere, and a backup is at hand?")
-def apply(*, quarantined: bool) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def apply(*, quarantined: bool, yes: bool) -> None:
     """Drop the messages that may go, a day of receipt at a time, and put each on record.
 
     The database looks again in the transaction that drops. What is gone is in the bundles and backups only.
     """
     from deploy.errors import ConfigurationError
     from deploy.keeping.retention import apply as let_go
+    from deploy.keeping.retention import plan as look
 
     years = _years()
     if years is None:
         raise ConfigurationError("JCM_MRV_KEEP_MESSAGES_YEARS is not set: everything is kept")
     messages = chunks = 0
     with _owner() as connection:
+        if not yes:
+            going = sum(chunk.messages for chunk in look(connection, years, quarantined=quarantined) if not chunk.stays)
+            if going:
+                click.echo(f"{going:,} messages would go")
+                click.confirm("Bundles that are on record are kept elsewhere, and a backup is at hand?", abort=True)
         for chunk in let_go(connection, years, quarantined=quarantined):
             click.echo(f"{chunk.start:%Y-%m-%d}: {chunk.messages:,} messages are gone")
             messages, chunks = messages + chunk.messages, chunks + 1

@@ -288,7 +288,7 @@ def test_the_record_is_append_only(plant):
             plant.owner.execute(statement)
 
 
-def test_letting_go(plant):
+def test_letting_go(plant, monkeypatch):
     """The last test of the module: what goes is on record, and everything else holds."""
 
     def run(*arguments, status=0, **more):
@@ -299,11 +299,16 @@ def test_letting_go(plant):
         return done.stdout + done.stderr
 
     assert "everything is kept: JCM_MRV_KEEP_MESSAGES_YEARS is not set" in run("retention", "plan")
-    assert "is not set: everything is kept" in run("retention", "apply", "--yes", status=1)
+    assert "is not set: everything is kept" in run("retention", "apply", status=1)
     said = run("retention", "plan", JCM_MRV_KEEP_MESSAGES_YEARS="2")
     assert "2021-03-01 to 2021-05-30, 364 messages: may go" in said
     assert "364 of 508 messages would go" in said
     before = plant.owner.execute("select count(*) from reading").fetchone()
+    with Path(os.devnull).open() as nobody, monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", nobody)
+        said = run("retention", "apply", status=130, JCM_MRV_KEEP_MESSAGES_YEARS="2")
+    assert said.startswith("364 messages would go\n")
+    assert "a backup is at hand? [y/N]" in said
     said = run("retention", "apply", "--yes", JCM_MRV_KEEP_MESSAGES_YEARS="2")
     assert "364 messages of 91 days are gone" in said
     assert plant.owner.execute("select count(*), min(received_at)::date from message").fetchone() == (
@@ -311,6 +316,7 @@ def test_letting_go(plant):
     )  # fmt: skip
     assert plant.owner.execute("select count(*) from reading").fetchone() == before
     assert "0 of 144 messages would go" in run("retention", "plan", JCM_MRV_KEEP_MESSAGES_YEARS="2")
+    assert "0 messages of 0 days are gone" in run("retention", "apply", JCM_MRV_KEEP_MESSAGES_YEARS="2")
 
     run("status", "--recount")
     first = audit_events(plant.owner, "message.dropped")[0]
