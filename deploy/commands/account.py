@@ -126,7 +126,8 @@ def grant(name: str, role: str, project: str | None, *, all_projects: bool, by: 
     with _store() as connection:
         new = accounts.grant(connection, name, given.role, given.project, by=by)
         found = accounts.find(connection, name)
-    _say(_account_as_json(found), f"{name} {'is now' if new else 'was'} {accounts.describe(given)}", as_json=as_json)
+    held = accounts.describe(given)
+    _say(_account_as_json(found), f"{name} is now {held}" if new else f"{name} is {held} already", as_json=as_json)
 
 
 @account.command()
@@ -224,7 +225,7 @@ def token_list(account_name: str | None, *, as_json: bool) -> None:
 
 
 @token.command("revoke")
-@click.argument("token_id", metavar="ID", type=int)
+@click.argument("token_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 @_by
 def token_revoke(token_id: int, *, by: str | None) -> None:
     """Revoke a token, from the next request on; the sessions that began with it end too."""
@@ -254,7 +255,8 @@ def login_allow(name: str, project: str) -> None:
 
     with _store(Role.OWNER) as connection:
         new = logins.allow(connection, name, project)
-    click.echo(f"{name} {'now sees' if new else 'saw'} {project}, in the views of the schema scoped")
+    sees = f"now sees {project}" if new else f"sees {project} already"
+    click.echo(f"{name} {sees}, in the views of the schema scoped")
 
 
 @login.command("forbid")

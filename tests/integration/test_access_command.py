@@ -39,7 +39,7 @@ def test_from_an_account_to_a_session_and_back(run, shared_database: str) -> Non
     assert run("token", "list") == "no token was issued; see `jcm-mrv account token issue`\n"
     assert "may do nothing yet" in run("add", "ada", "--person", "Ada Lovelace", "--organisation", "Body A")
     assert run("grant", "ada", "verifier", "A") == "ada is now verifier of A\n"
-    assert run("grant", "ada", "verifier", "A") == "ada was verifier of A\n"
+    assert run("grant", "ada", "verifier", "A") == "ada is verifier of A already\n"
     assert run("grant", "ada", "administrator", "--all-projects") == "ada is now administrator of all projects\n"
     assert run("list") == "ada: Ada Lovelace, Body A: administrator of all projects, verifier of A\n"
     said = json.loads(run("list", "--json"))
@@ -84,6 +84,7 @@ def test_from_an_account_to_a_session_and_back(run, shared_database: str) -> Non
         (["token", "issue", "bob", "--name", "x"], 2, "Missing option '--scope'"),
         (["token", "list", "nobody"], 1, "there is no account nobody; there are"),
         (["token", "revoke", "99999"], 1, "there is no token 99999; valid are"),
+        (["token", "revoke", "99999999999999999999"], 2, "99999999999999999999 is not in the range"),
         (["disable", "nobody"], 1, "there is no account nobody; there are"),
         (["login", "allow", "no_such_login", "A"], 1, "there is no login no_such_login; make it with"),
         (["login", "allow", "jcm_mrv", "A"], 1, "jcm_mrv sees every project by its roles"),
@@ -131,7 +132,7 @@ def test_a_login_sees_what_it_is_let_see(run, shared_database: str) -> None:
             with psycopg.connect(url, autocommit=True) as vera:
                 assert vera.execute("select id from scoped.site").fetchall() == []
                 assert f"{login} now sees A" in run("login", "allow", login, "A")
-                assert f"{login} saw A" in run("login", "allow", login, "A")
+                assert f"{login} sees A already" in run("login", "allow", login, "A")
                 assert vera.execute("select id from scoped.site").fetchall() == [("s-A",)]
                 run("login", "allow", login, "B")
                 assert run("login", "list") == f"{login}: A, B\n"
