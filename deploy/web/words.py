@@ -14,6 +14,7 @@ from deploy.alerts.rules import Severity
 from deploy.web.problems import kinds
 from mrv.day_account import LEFT_OUT
 from mrv.quality import judge
+from mrv.quality.summary import NOT_BEHIND_METERS
 from mrv.tracing.energy import LINE_TEXTS
 from mrv.tracing.rules import RULES, rule_text
 
@@ -53,7 +54,7 @@ QUARANTINE: Mapping[str, str] = {
 """What each reason of `ingest.quarantine.REASONS` means; pages show it beside the reason itself."""
 
 _NOT_CHECKED = (judge.NO_COORDINATES, judge.NOT_SOLAR, judge.SUBTRACTED, judge.NO_POWER, judge.NO_RECEIPTS,
-                judge.NO_DELIVERIES)  # fmt: skip
+                judge.NO_DELIVERIES, NOT_BEHIND_METERS)  # fmt: skip
 _OUTCOMES = ("stored", "duplicate", "conflict", "quarantined")
 _KEY_STATES = ("valid", "not valid yet", "expired", "withdrawn")
 
