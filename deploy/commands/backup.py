@@ -17,7 +17,7 @@ import click
 )
 @click.option(
     "--ca",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="FOLDER",
     help="Folder of the certificate authority; default: JCM_MRV_AUTHORITY_DIR.",
 )

@@ -109,8 +109,13 @@ def _add_keys(writer: Writer, keys: KeyFiles | None, tell: Tell) -> Keys | None:
     if keys is None:
         return None
     files = key_files.collect(keys.evidence_key, keys.authority)
+    for what, place, name in (
+        ("evidence key", keys.evidence_key, "evidence-key.pem"),
+        ("certificate authority", keys.authority, "authority/ca.key"),
+    ):
+        if place is not None and name not in files:
+            tell(f"there is no {what} in {place}, so it is not in this backup")
     if not files:
-        tell("there are no keys to back up yet")
         return None
     name = key_files.PLAIN if keys.passphrase is None else key_files.SEALED
     with writer.member(name) as member:

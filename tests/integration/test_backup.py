@@ -182,6 +182,7 @@ def test_keys_are_sealed_with_a_passphrase_and_not_written_over_others(made, the
     wrong.write_text("another horse battery\n")
     said = made.run("backup", "--out", out, "--ca", made.authority, "--passphrase-file", phrase)
     assert "it holds private keys, sealed with the passphrase: evidence-key.pem" in said.stdout
+    assert "is not in this backup" not in said.stderr
     assert b"PRIVATE KEY" not in out.read_bytes()
     assert b"PRIVATE KEY" in made.out.read_bytes()
     given = ("restore", out, "--ca", there.authority, "--no-verify")
@@ -194,6 +195,14 @@ def test_keys_are_sealed_with_a_passphrase_and_not_written_over_others(made, the
     assert f"{there.key}: left as it is, it is ANOTHER one" in said
     assert there.key.read_bytes() == b"another key"
     assert [path.name for path in there.authority.iterdir()] == ["ca.pem"]
+
+
+def test_keys_that_are_not_where_they_are_looked_for_are_told(made, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    made.run("backup", "--out", tmp_path / "x.backup", "--ca", nowhere, status=2)
+    said = made.run("backup", "--out", tmp_path / "x.backup", JCM_MRV_AUTHORITY_DIR=str(nowhere)).stderr
+    assert f"there is no certificate authority in {nowhere}, so it is not in this backup" in said
+    assert "no evidence key" not in said
 
 
 def test_a_backup_without_keys_says_so_and_a_password_is_in_no_argument(made, there, tmp_path):
