@@ -61,7 +61,7 @@ def list_(*, reason: str | None, site: str | None, limit: int, as_json: bool) ->
         }
         click.echo(_as_json(document))
     else:
-        _print_list(counts, entries)
+        _print_list(counts, entries, chosen=selection != Selection())
 
 
 @quarantine.command("show")
@@ -159,14 +159,17 @@ def _listed(counts: Counter[Any]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common() if count)
 
 
-def _print_list(counts: list[Waiting], entries: list[Entry]) -> None:
+def _print_list(counts: list[Waiting], entries: list[Entry], *, chosen: bool) -> None:
     console = Console()
     if not counts:
-        console.print("Nothing waits in quarantine.")
+        console.print("Nothing waits that was asked for." if chosen else "Nothing waits in quarantine.")
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("Entries", justify="right")
-    for heading in ("Reason", "Site", "First received (UTC)", "Last received (UTC)"):
+    # Reason and site are what `--reason` and `--site` take: whole, however narrow the terminal.
+    table.add_column("Reason", no_wrap=True)
+    table.add_column("Site", overflow="fold")
+    for heading in ("First received (UTC)", "Last received (UTC)"):
         table.add_column(heading)
     for one in counts:
         table.add_row(

@@ -320,11 +320,12 @@ def test_list_counts_by_site_and_reason_and_is_bounded(url, run):
     numbers = [one["quarantine_id"] for one in document["newest"]]
     assert numbers == sorted(numbers, reverse=True)
     text = run("list", "--reason", "payload_undecodable").output
+    assert "  payload_undecodable  " in text.split("\n\n")[0]  # of 80 columns, and whole
     assert TOPIC in text
     assert "device_unknown" not in text
     assert len(run("list").output.splitlines()) < 40
     assert json.loads(run("list", "--json", "--site", "else").output)["entries"] == 1
-    assert "Nothing waits" in run("list", "--site", "nowhere").output
+    assert run("list", "--site", "nowhere").output == "Nothing waits that was asked for.\n"
 
 
 def test_show_gives_the_payload_as_text_or_hexadecimal_and_raw(url, run):
