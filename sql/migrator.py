@@ -171,7 +171,7 @@ def _take_back(connection: psycopg.Connection, migration: Migration) -> None:
         if error.sqlstate == _WOULD_LOSE:
             raise SchemaError(
                 f"{migration.version:04} {migration.name} is not taken back: {error.diag.message_primary}; "
-                "restore a backup that was made before it instead"
+                "nothing was changed, restore a backup that was made before it instead"
             ) from None
         raise StoreError(f"taking back {migration.version:04} {migration.name} failed: {error}") from error
 

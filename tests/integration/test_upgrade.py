@@ -147,7 +147,7 @@ def test_what_would_be_lost_is_refused_and_nothing_is_changed(filled):
             tables = content(filled.url)
             with pytest.raises(SchemaError, match=said) as caught:
                 roll_back(filled.url, to)
-            assert "restore a backup that was made before it instead" in str(caught.value)
+            assert "nothing was changed, restore a backup that was made before it instead" in str(caught.value)
             table = statement.split()[2]
             owner.execute(f"alter table {table} disable trigger user")
             owner.execute(f"delete from {table}")
