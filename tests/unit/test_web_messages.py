@@ -23,7 +23,7 @@ from mrv.tracing.energy import LINE_TEXTS
 from mrv.tracing.rules import RULES
 
 WEB = Path(FOLDER).parent
-PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%|%")
+PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+\}|%%|%")
 OTHERS = [code for code in LANGUAGES if code != "en"]
 
 

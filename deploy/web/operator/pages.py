@@ -104,13 +104,13 @@ def one_site(request: Request, principal: SignedIn, site: SiteId) -> Response:
     return render(request, "operator/site.html", context)
 
 
-def _picture(found: Gaps, device: DeviceHours, caption: str, corner: str) -> Markup:
-    """Draw a device's hours: a row a UTC day, a column an hour; in a cell, how many of how many are usual."""
+def _picture(found: Gaps, device: DeviceHours, caption: str, corner: str, cell: str) -> Markup:
+    """Draw a device's hours: a row a UTC day, a column an hour; `cell` says {count} and {usual} of one."""
     days: dict[str, list[Cell | None]] = {}
     for index, count in enumerate(device.counts):
         at = found.hour(index)
         row = days.setdefault(f"{at:%Y-%m-%d}", [None] * _HOURS)
-        name = f"{device.device}, {at:%Y-%m-%d %H}:00Z: {count} / {device.usual}"
+        name = f"{device.device}, {at:%Y-%m-%d %H}:00Z: {cell.format(count=count, usual=device.usual)}"
         flag = "!" if count and not device.is_whole(index) else ""
         row[at.hour] = Cell(device.share(index) * 100, name, flag=flag, text=str(count) if count else "·")
     rows: Sequence[tuple[str, str | None, list[Cell | None]]] = [(day, None, cells) for day, cells in days.items()]
