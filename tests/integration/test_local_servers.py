@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,7 +49,7 @@ class Listener:
 
     def subscribe(self, topic: str) -> None:
         self._client.subscribe(topic, qos=1)
-        assert self._ready.wait(5)
+        assert self._ready.wait(60)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -68,14 +69,16 @@ def publish(servers: LocalServers, user: str, password: str, topics: list[str]) 
     client.on_publish = lambda c, d, mid, code, p: codes.append(code.value)
     client.connect(url.hostname or "", url.port or 0)
     client.loop_start()
-    assert connected.wait(5)
-    for topic in topics:
-        client.publish(topic, b"{}", qos=1).wait_for_publish(5)
-    assert wait_until(lambda: len(codes) == len(topics), 5)
-    # With max_queued_messages 0 Mosquitto 2.0.21 throws a client out for a publication that it refuses.
-    assert lost == []
-    client.disconnect()
-    client.loop_stop()
+    try:
+        assert connected.wait(60)
+        for topic in topics:
+            client.publish(topic, b"{}", qos=1).wait_for_publish(60)
+        assert wait_until(lambda: len(codes) == len(topics), 60)
+        # With max_queued_messages 0 Mosquitto 2.0.21 throws a client out for a publication that it refuses.
+        assert lost == []
+    finally:
+        client.disconnect()
+        client.loop_stop()
     return codes
 
 
@@ -90,10 +93,12 @@ def own() -> Iterator[LocalServers]:
     """An instance of this file's own, because its servers are killed."""
     home = default_directory()
     servers = LocalServers(home / f"test-{uuid.uuid4().hex[:8]}", packages=home / "packages")
-    servers.start()
-    yield servers
-    servers.reset()
-    shutil.rmtree(servers.directory)
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.reset()
+        shutil.rmtree(servers.directory)
 
 
 def test_both_answer_and_are_what_they_should_be(own: LocalServers) -> None:
@@ -163,7 +168,8 @@ def test_starting_again_changes_nothing(own: LocalServers) -> None:
     before = own.status()
     began = time.monotonic()
     after = own.start()
-    assert time.monotonic() - began < 2
+    # That nothing was started is told by the processes; this much is not waited for what answers already.
+    assert time.monotonic() - began < 10
     assert (after.postgres.pid, after.postgres.port) == (before.postgres.pid, before.postgres.port)
     assert (after.mosquitto.pid, after.mosquitto.port) == (before.mosquitto.pid, before.mosquitto.port)
 
@@ -174,15 +180,14 @@ def test_a_site_writes_below_its_own_name_only(own: LocalServers) -> None:
     assert own.site_credentials("site-a") == first
     assert first[1] != second[1]
     name = f"listener-{uuid.uuid4().hex}"
-    listener = Listener(own, name)
-    listener.subscribe("$share/collectors/jcm/#")
-    codes = publish(
-        own,
-        *first,
-        ["jcm/v1/site-b/inv-1/readings", "jcm/v1/readings", "other/site-a", "jcm/v1/site-a/inv-1/readings"],
-    )
-    assert wait_until(lambda: len(listener.topics) >= 1, 5)
-    listener.close()
+    with closing(Listener(own, name)) as listener:
+        listener.subscribe("$share/collectors/jcm/#")
+        codes = publish(
+            own,
+            *first,
+            ["jcm/v1/site-b/inv-1/readings", "jcm/v1/readings", "other/site-a", "jcm/v1/site-a/inv-1/readings"],
+        )
+        assert wait_until(lambda: len(listener.topics) >= 1, 60)
     # 0x87: not authorized. The last message went the same way after the three, so they cannot still be under way.
     assert codes == [0x87, 0x87, 0x87, 0]
     assert listener.topics == ["jcm/v1/site-a/inv-1/readings"]
@@ -199,9 +204,8 @@ def test_rows_and_queue_survive_a_stop(own: LocalServers) -> None:
     execute(own, "insert into survives values (1)")
     site = own.site_credentials("site-c")
     name = f"away-{uuid.uuid4().hex}"
-    absent = Listener(own, name)
-    absent.subscribe("jcm/v1/site-c/#")
-    absent.close()
+    with closing(Listener(own, name)) as absent:
+        absent.subscribe("jcm/v1/site-c/#")
     # More than Mosquitto's default bound of 1,000 messages for an absent subscriber.
     assert set(publish(own, *site, [f"jcm/v1/site-c/inv-{n}/readings" for n in range(1200)])) == {0}
     ports = (own.status().postgres.port, own.status().mosquitto.port)
@@ -214,9 +218,8 @@ def test_rows_and_queue_survive_a_stop(own: LocalServers) -> None:
     started = own.start()
     assert (started.postgres.port, started.mosquitto.port) == ports
     assert execute(own, "select n from survives") == [(1,)]
-    back = Listener(own, name)
-    assert wait_until(lambda: len(back.topics) == 1200, 10)
-    back.close()
+    with closing(Listener(own, name)) as back:
+        assert wait_until(lambda: len(back.topics) == 1200, 60)
 
 
 def test_both_come_back_after_kill_9(own: LocalServers) -> None:
@@ -244,9 +247,9 @@ def test_a_backend_that_outlives_its_postmaster_is_ended(own: LocalServers) -> N
 
         def work() -> str:
             try:
-                # A minute without a look at whether the postmaster lives.
+                # Minutes without a look at whether the postmaster lives.
                 busy.execute(
-                    "do $$ declare stop timestamptz := clock_timestamp() + '1 min'; "
+                    "do $$ declare stop timestamptz := clock_timestamp() + '3 min'; "
                     "begin while clock_timestamp() < stop loop null; end loop; end $$"
                 )
             except psycopg.OperationalError:
@@ -255,7 +258,8 @@ def test_a_backend_that_outlives_its_postmaster_is_ended(own: LocalServers) -> N
 
         with ThreadPoolExecutor(1) as pool:
             ended = pool.submit(work)
-            time.sleep(0.3)
+            at_work = f"select 1 from pg_stat_activity where pid = {backend} and state = 'active'"
+            assert wait_until(lambda: bool(execute(own, at_work)), 60)
             os.kill(before, signal.SIGKILL)
             assert backend in find_by_title(f"postgres: {state.instance}: ")
             assert own.start().running
@@ -298,7 +302,7 @@ def test_two_callers_start_one_server(own: LocalServers) -> None:
     )
     command = [sys.executable, "-c", code, str(own.directory), str(own.packages)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = {process.communicate(timeout=60)[0] for process in running}
+    said = {process.communicate(timeout=200)[0] for process in running}
     assert len(said) == 1
     assert said.pop().startswith("True ")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -97,7 +98,7 @@ def test_what_is_credited_is_what_was_generated(
     summary = json.loads(result.stdout)
     assert summary["acknowledged"] == summary["messages"]
     received = "select coalesce(sum(messages_received), 0) from ingest_account where site_id like %s"
-    wait_until(lambda: one(database, received, f"sim{SEED}-%") >= summary["messages"], 30, "committed")
+    wait_until(lambda: one(database, received, f"sim{SEED}-%") >= summary["messages"], what="committed")
     # The shared broker brings other tests' messages too: nothing may move while the tables are compared.
     collector.send()
     assert collector.wait() == 0
@@ -133,21 +134,36 @@ def test_a_retained_message_is_kept_by_the_broker(
 def kept(url: str, filter_: str) -> list[str]:
     """The topics of retained messages."""
     found: list[str] = []
+    # Retained messages of one subscription are sent before those of the next, which has an end that is known.
+    end = f"spBv1.0/STATE/test-{uuid.uuid4().hex[:8]}"
+    heard: list[str] = []
+
+    def on_message(_client: Any, _data: Any, message: Any) -> None:
+        heard.append(message.topic)
+        if message.retain and message.topic != end:
+            found.append(message.topic)
+
     client = connected(url)
-    client.on_message = lambda _client, _data, message: found.append(message.topic) if message.retain else None
-    client.subscribe(filter_, qos=1)
-    time.sleep(0.5)
-    client.disconnect()
-    client.loop_stop()
+    try:
+        client.on_message = on_message
+        client.subscribe(filter_, qos=1)
+        client.subscribe(end, qos=1)
+        client.publish(end, b"{}", qos=1)
+        wait_until(lambda: end in heard, what="what is published after the subscription")
+    finally:
+        client.disconnect()
+        client.loop_stop()
     return found
 
 
 def clear(url: str, topics: list[str]) -> None:
     client = connected(url)
-    for info in [client.publish(topic, b"", qos=1, retain=True) for topic in topics]:
-        info.wait_for_publish(10)
-    client.disconnect()
-    client.loop_stop()
+    try:
+        for info in [client.publish(topic, b"", qos=1, retain=True) for topic in topics]:
+            info.wait_for_publish(60)
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def connected(url: str) -> Any:
@@ -193,7 +209,8 @@ def test_a_speed_is_kept(run: Callable[..., Result]) -> None:
     started = time.monotonic()
     result = run("--dry-run", "--devices", "1", "--step", "3600", "--speed", "86400")
     assert result.exit_code == 0
-    assert 0.8 < time.monotonic() - started < 5
+    # As fast as it can it takes a tenth of a second, in real time a day.
+    assert 0.8 < time.monotonic() - started < 60
 
 
 def ts_of(line: str) -> float:
