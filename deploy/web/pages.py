@@ -62,7 +62,8 @@ def render(
         File name under `templates/`.
     context
         What the template shows. Always there: `principal` (None: nobody is signed in), `csrf`, `may` (a permission's
-        name, asked for at least one project), `language`, `here` (the path), `in_language` (this page in another one).
+        name, asked for at least one project), `may_everywhere` (for all projects), `language`, `here` (the path),
+        `in_language` (this page in another one).
     status
         The HTTP status.
     """
@@ -71,6 +72,9 @@ def render(
 
     def may(permission: str) -> bool:
         return found is not None and found[0].may_anywhere(Permission(permission))
+
+    def may_everywhere(permission: str) -> bool:
+        return found is not None and found[0].may(Permission(permission))
 
     def in_language(code: str) -> str:
         return "?" + urlencode(
@@ -82,6 +86,7 @@ def render(
             "principal": found[0] if found else None,
             "csrf": found[1] if found else "",
             "may": may,
+            "may_everywhere": may_everywhere,
             "language": language,
             "here": request.url.path,
             "in_language": in_language,

@@ -126,6 +126,8 @@ def as_problem(error: Exception) -> ProblemError:
     match error:
         case ProblemError():
             return error
+        case RequestValidationError() if _is_no_json(error):
+            return InvalidInputError("the body is not taken for JSON; send it with `Content-Type: application/json`")
         case RequestValidationError():
             fields = [
                 {"field": ".".join(str(part) for part in one["loc"]), "problem": str(one["msg"])}
@@ -149,6 +151,11 @@ def as_problem(error: Exception) -> ProblemError:
             return RefusedError(str(error))
         case _:
             return ProblemError("something went wrong here; the log of the service has more")
+
+
+def _is_no_json(error: RequestValidationError) -> bool:
+    # What comes without that media type, as from `curl -d`, is handed on as the bytes that it is.
+    return any(one["loc"] == ("body",) and isinstance(one.get("input"), bytes) for one in error.errors())
 
 
 def _of_status(error: HTTPException) -> ProblemError:
@@ -183,7 +190,8 @@ def install(app: FastAPI) -> None:
         path = request.url.path  # not the query: it may hold what a provider gives at sign-in
         if problem.status == ProblemError.status:
             log.error("request_failed", path=path, method=request.method, exc_info=error)
-        if path.startswith("/api/"):
+        # `/api/v1` itself is the page for people.
+        if path.startswith("/api/") and path != "/api/v1":
             return as_json(problem, path)
         from deploy.web.pages import problem_page
 

@@ -163,7 +163,18 @@ def test_who_operates_one_project_replays_nothing_of_another(site: Website) -> N
         assert client.get("/api/v1/quarantine").json()["items"] == []
     with site.browser("olga") as client:
         assert client.get("/health").status_code == 403
+        assert 'href="/health"' not in client.get("/sites").text
         assert "sunny" not in client.get("/sites").text
+
+
+def test_a_replay_that_is_no_json_and_an_unknown_reason_are_told(site: Website) -> None:
+    with site.client("omar") as client:
+        sent = client.post("/api/v1/quarantine/replay", content=b'{"ids": [1]}')
+        asked = client.get("/api/v1/quarantine?reason=device_unknwon")
+    assert sent.status_code == 422
+    assert "send it with `Content-Type: application/json`" in sent.json()["detail"]
+    assert asked.status_code == 400
+    assert "there is no reason device_unknwon; there are topic_unknown" in asked.json()["detail"]
 
 
 def test_an_alert_is_acknowledged_muted_and_unmuted(site: Website, omar: httpx.Client) -> None:
@@ -188,6 +199,7 @@ def test_an_alert_is_acknowledged_muted_and_unmuted(site: Website, omar: httpx.C
 
 def test_health_shows_database_schedule_and_identity(omar: httpx.Client) -> None:
     page = omar.get("/health").text
+    assert '<a href="/health" aria-current="page">' in page
     assert "TimescaleDB" in page
     assert "It holds" in page
     assert "not asked: JCM_MRV_MQTT_URL is not set" in page

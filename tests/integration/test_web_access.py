@@ -115,6 +115,8 @@ def test_nobody_and_who_was_granted_nothing_see_nothing(site: Website) -> None:
             assert answer.status_code == 401, path
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.headers["www-authenticate"].startswith("Bearer")
+        # The list of its calls is a page.
+        assert client.get("/api/v1").headers["location"] == "/sign-in?next=/api/v1"
     with site.client("nobody") as client:
         assert client.get("/api/v1/projects").json() == []
         assert client.get(f"/api/v1/projects/{ONE}").status_code == 404

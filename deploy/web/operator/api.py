@@ -20,6 +20,7 @@ from deploy.web.operator.watch import FLEET_S
 from deploy.web.problems import BadRequestError, ForbiddenError, NotFoundError
 from deploy.web.state import state_of
 from deploy.web.streams import Stream
+from ingest.quarantine import REASONS
 from mrv.store import now_of
 from sql.connection import Role
 
@@ -133,6 +134,8 @@ def entries(
     after: After = None,
 ) -> Page[models.Entry]:
     """Entries of the sites that whoever asks may see."""
+    if reason and reason not in REASONS:
+        raise BadRequestError(f"there is no reason {reason}; there are {', '.join(REASONS)}")
     with quarantine.reading(request, principal) as connection:
         found, following = quarantine.page(
             connection, quarantine.Filter(reason or None, site or None, waiting=waiting), limit, after
