@@ -85,6 +85,8 @@ def test_every_call_says_what_it_is_for() -> None:
 def test_exact_numbers_are_strings_without_an_exponent(site: Website) -> None:
     with site.client("all") as client:
         found = client.get(f"/api/v1/projects/{ONE}/periods/2021-03-01/2021-03-02/revisions/1/months").json()
+        wrong = client.get(f"/api/v1/projects/{ONE}/periods/2021-03-01/2021-03-02/revisions/1/days?month=2021-13")
+    assert (wrong.status_code, wrong.json()["detail"]) == (404, "2021-13 is not a month; months are written as 2021-12")
     numbers = [one["tco2"] for one in (*found["months"], *found["lines"])] + [one["eg_wh"] for one in found["months"]]
     assert len(numbers) > 2
     assert [one for one in numbers if not re.fullmatch(r"-?\d+(\.\d+)?", one)] == []

@@ -104,9 +104,10 @@ def month_of(text: str) -> date:
     NotFoundError
         It is none.
     """
-    if not _MONTH.fullmatch(text):
-        raise NotFoundError(f"{text} is not a month; months are written as 2021-12")
-    return day_of(f"{text}-01")
+    try:
+        return date.fromisoformat(f"{text}-01" if _MONTH.fullmatch(text) else "")
+    except ValueError:
+        raise NotFoundError(f"{text} is not a month; months are written as 2021-12") from None
 
 
 def period_path(project: str, first: date, last: date) -> str:
