@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import Connection, IsolationLevel
 
@@ -95,6 +95,14 @@ class Certificate:
     said: str
 
 
+class Quarantined(NamedTuple):
+    """What came into quarantine within the rule's window."""
+
+    entries: int
+    first: datetime
+    """When the first of them was received."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything, at one instant of the database's clock."""
@@ -102,8 +110,8 @@ class Facts:
     at: datetime
     sites: tuple[SiteFacts, ...] = ()
     devices: tuple[DeviceFacts, ...] = ()
-    quarantined: Mapping[str, int] = field(default_factory=dict)
-    """Entries that were received within the rule's window, by site; `""` for messages that name no declared one."""
+    quarantined: Mapping[str, Quarantined] = field(default_factory=dict)
+    """What was received within the rule's window, by site; `""` for messages that name no declared one."""
     unbalanced: Mapping[str, str] = field(default_factory=dict)
     """What does not hold, by site."""
     accounts: tuple[str, ...] = ()
@@ -226,15 +234,15 @@ def _by_day(days: list[dict[str, Any]] | None) -> dict[date, dict[str, int]] | N
     return {date.fromisoformat(one["day"]): one["rules"] for one in days}
 
 
-def _quarantined(connection: Connection, config: AlertsFile, sites: Iterable[SiteFacts]) -> dict[str, int]:
+def _quarantined(connection: Connection, config: AlertsFile, sites: Iterable[SiteFacts]) -> dict[str, Quarantined]:
     windows: dict[int, set[str]] = {}
     for name in ("", *(site.site for site in sites)):
         window_s = config.of(QuarantineRising, "quarantine_rising", name).window_s
         windows.setdefault(window_s, set()).add(name)
-    found: dict[str, int] = {}
+    found: dict[str, Quarantined] = {}
     for window_s, names in windows.items():
         counted = connection.execute(_QUERIES["quarantined"], {"window": timedelta(seconds=window_s)})
-        found.update({site: count for site, count in counted if site in names})
+        found.update({site: Quarantined(count, first) for site, count, first in counted if site in names})
     return found
 
 

@@ -78,7 +78,7 @@ def judge(facts: Facts, config: AlertsFile, now: datetime) -> Judgement:
         *_away(facts, config, now, expected),
         *_devices(facts, config, now, silent),
         *_anomalies(facts, config),
-        *_quarantine(facts, config, now),
+        *_quarantine(facts, config),
         *_identity(facts, config),
         *_clocks(facts, config),
         *_seals(facts, config, now),
@@ -199,15 +199,15 @@ def _anomalies(facts: Facts, config: AlertsFile) -> _Found:
             yield _fire(config, "register_anomaly", device.subject, first, said, device)
 
 
-def _quarantine(facts: Facts, config: AlertsFile, now: datetime) -> _Found:
+def _quarantine(facts: Facts, config: AlertsFile) -> _Found:
     sites = {site.site: site for site in facts.sites}
-    for site, count in facts.quarantined.items():
+    for site, (count, first) in facts.quarantined.items():
         limits = config.of(QuarantineRising, "quarantine_rising", site)
         window = timedelta(seconds=limits.window_s)
         if count >= limits.entries:
             where = f"from {site}" if site else "that name no declared site"
             said = f"{count:,} entries in quarantine in {_span(window)} of messages {where}"
-            yield _fire(config, "quarantine_rising", site or NO_SITE, now - window, said, sites.get(site))
+            yield _fire(config, "quarantine_rising", site or NO_SITE, first, said, sites.get(site))
 
 
 def _identity(facts: Facts, config: AlertsFile) -> _Found:

@@ -91,7 +91,7 @@ cross join lateral (
 group by quiet.device_id
 
 -- name: quarantined
-select coalesce(site_id, ''), count(*) from quarantine
+select coalesce(site_id, ''), count(*), min(received_at) from quarantine
 where received_at > now() - %(window)s::interval and released_at is null
 group by 1
 

@@ -134,6 +134,8 @@ def test_quarantine_of_the_last_hour_that_nobody_released(world):
             " select %s, 1, %s, 't', 'time_naive', '', case when %s then now() end from generate_series(1, %s)",
             [datetime.now(UTC) - age, site, released, count],
         )
+    facts = read(world)
+    assert timedelta(0) < facts.at - facts.quarantined["s1"].first - MINUTE < MINUTE
     found = fires(world)
     assert "10 entries" in found["quarantine_rising s1"]
     assert "10 entries" in found["quarantine_rising no site"]

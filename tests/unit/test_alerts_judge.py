@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deploy.alerts.config import AlertsFile, parse
-from deploy.alerts.facts import Certificate, DeviceFacts, Facts, Overdue, SiteFacts, Volume
+from deploy.alerts.facts import Certificate, DeviceFacts, Facts, Overdue, Quarantined, SiteFacts, Volume
 from deploy.alerts.judge import Firing, Judgement, clock_skew_s, judge
 from deploy.alerts.rules import RULES, Severity
 from deploy.alerts.transitions import Open, step
@@ -131,9 +131,12 @@ def test_anomalies_of_the_latest_days():
 
 
 def test_quarantine_identity_and_names_that_nobody_declared():
-    facts = replace(WELL, quarantined={"s1": 9, "": 10}, unbalanced={"s1": "messages do not add up"})
+    counted = {"s1": Quarantined(9, NOON - MINUTE), "": Quarantined(10, NOON - MINUTE)}
+    facts = replace(WELL, quarantined=counted, unbalanced={"s1": "messages do not add up"})
     found = fires(facts)
     assert set(found) == {"quarantine_rising no site", "identity_broken s1"}
+    # Since the first of those entries, not since the window began.
+    assert judge(facts, config(), NOON).firing["quarantine_rising", "no site"].since == NOON - MINUTE
     assert set(fires(facts, "[sites.s1.quarantine_rising]\nentries = 9\n")) == {*found, "quarantine_rising s1"}
 
 
