@@ -62,7 +62,7 @@ class Container:
         environment = {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
         with log, subprocess.Popen([shell, flag, command], env=environment, stdout=log, stderr=log) as process:
             try:
-                wait_until(lambda: process.poll() is not None or self.says(" running\n"), 10)
+                wait_until(lambda: process.poll() is not None or self.says(" running\n"))
                 assert process.poll() is None, (self.folder / "log").read_text()
                 yield
             finally:

@@ -106,15 +106,15 @@ def test_the_services_work_with_their_logins(login, broker, tmp_path):
                 stdout=log,
                 stderr=log,
             )
-            stack.callback(processes[name].wait, 20)
+            stack.callback(processes[name].wait, 60)
             stack.callback(processes[name].terminate)
         for name in LOGINS:
             said = tmp_path / f"{name}.log"
-            wait_until(lambda: managers[name].hears("READY=1") or processes[name].poll() is not None, 40)  # noqa: B023
+            wait_until(lambda: managers[name].hears("READY=1") or processes[name].poll() is not None)  # noqa: B023
             assert processes[name].poll() is None, said.read_text()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             assert "jcm_mrv_fleet_up 1.0" in answer.read().decode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60) as answer:
             assert answer.status == 200
     for name in LOGINS:
         told = (tmp_path / f"{name}.log").read_text()

@@ -372,8 +372,8 @@ def test_a_broker_that_an_older_version_started_gets_the_rights_of_this_one(own:
     assert pid is not None
     access.write_text("user publisher\ntopic write jcm/v1/#\n")
     os.kill(pid, signal.SIGHUP)
-    wait_until(lambda: not may_publish(own, "site-9", "jcm/v1/site-9/x"), 5)
+    wait_until(lambda: not may_publish(own, "site-9", "jcm/v1/site-9/x"))
     own.start()
     assert access.read_text() == kept
-    wait_until(lambda: may_publish(own, "site-9", "jcm/v1/site-9/x"), 5)
+    wait_until(lambda: may_publish(own, "site-9", "jcm/v1/site-9/x"))
     assert own.status().mosquitto.pid == pid

@@ -104,7 +104,8 @@ class Hall:
         began = time.monotonic()
         with pytest.raises(PublishError) as raised, Publisher(self.address(files, host)):
             pass
-        assert time.monotonic() - began < 5
+        # Fifteen seconds is what is waited for a broker that says nothing.
+        assert time.monotonic() - began < 12
         assert "\n" not in str(raised.value)
         return str(raised.value)
 
@@ -203,7 +204,7 @@ def test_a_revoked_certificate_is_refused_once_the_broker_has_reloaded(hall: Hal
     assert hall.takes(former)
     reloads = hall.broker.log.count("Reloading config.")
     assert broker_reload.reload_broker(hall.broker.folder / "pid", hall.crl) > 0
-    wait_until(lambda: hall.broker.log.count("Reloading config.") > reloads, 5)
+    wait_until(lambda: hall.broker.log.count("Reloading config.") > reloads)
     assert "it was revoked; `jcm-mrv device provision SITE --rotate` issues another" in hall.refused(former)
     assert hall.takes(own)
 
@@ -362,25 +363,25 @@ def test_a_rotation_under_load_loses_nothing(hall: Hall, database: str, spool: S
             assert files.key is not None
             shutil.copy(renewed.certificate or "", files.certificate)
             # The gateway looks every second; half a pair must not end anything.
-            before = forwarder.counts.acknowledged
             time.sleep(1.3)
-            assert forwarder.counts.acknowledged > before
+            before = forwarder.counts.acknowledged
+            wait_until(lambda: forwarder.counts.acknowledged > before, what="the load to go on")
             assert (forwarder.counts.connections, forwarder.connected) == (1, True)
             shutil.copy(renewed.key or "", files.key)
-            wait_until(lambda: forwarder.counts.connections == 2, 5, "the gateway's change")
+            wait_until(lambda: forwarder.counts.connections == 2, what="the gateway's change")
             assert [one.serial for one in hall.authority.refresh()] == [former]
             hall.take_list()
             hall.broker.stop()
             hall.broker.start()
-            wait_until(lambda: forwarder.counts.connections == 3, 20, "the gateway's return")
+            wait_until(lambda: forwarder.counts.connections == 3, what="the gateway's return")
             ended.set()
             polling.join()
-            wait_until(lambda: one(database, "select count(*) from reading") == count, 20, "every reading")
+            wait_until(lambda: one(database, "select count(*) from reading") == count, what="every reading")
         finally:
             ended.set()
             polling.join()
             forwarder.stop()
-            running.join(10)
+            running.join(60)
     assert count > 300
     assert [row[0] for row in rows(database, "select seq from reading order by seq")] == list(range(1, count + 1))
     assert rows(database, "select 1 from reading_conflict") == []
@@ -393,7 +394,7 @@ def test_a_publisher_whose_certificate_is_revoked_meanwhile_ends_and_says_so(hal
     def publish() -> None:
         with Publisher(hall.address(files)) as publisher:
             publisher.publish(f"jcm/v1/{SITE}/inverter-1/readings", b"{}")
-            assert publisher.wait_for_all(5)
+            assert publisher.wait_for_all(60)
             hall.authority.revoke([serial])
             hall.take_list()
             hall.broker.stop()
@@ -437,7 +438,7 @@ def test_a_gateway_without_a_good_certificate_polls_on_and_takes_the_next(
         shutil.copy(own.key or "", files.key)
         wait_until(lambda: "gateway_broker_connected" in log.read_text(), what="the connection")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -466,7 +467,7 @@ def test_a_broker_that_could_not_read_the_list_is_not_told_to(hall: Hall, tmp_pa
             broker_reload.reload_broker(tmp_path / "pid", closed / "crl.pem")
         assert process.poll() is None
         assert broker_reload.reload_broker(tmp_path / "pid", opened / "crl.pem") == process.pid
-        assert process.wait(20) == -signal.SIGHUP
+        assert process.wait(60) == -signal.SIGHUP
     finally:
         process.kill()
         process.wait()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,39 +40,40 @@ def running(folder: Path, *arguments: str, **settings: str) -> Iterator[tuple[su
 
 
 def url_of(process: subprocess.Popen, log: Path) -> str:
-    wait_until(lambda: process.poll() is not None or '"web_server_started"' in log.read_text(), 30, "the server")
+    wait_until(lambda: process.poll() is not None or '"web_server_started"' in log.read_text(), what="the server")
     assert process.poll() is None, log.read_text()
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
     return next(line["served_at"] for line in lines if line["event"] == "web_server_started")
 
 
 def test_one_process_collects_schedules_and_serves(database: str, broker: Broker, tmp_path: Path) -> None:
     declare(database, SITE, ["inv-1"])
+    client_id = f"test-up-{uuid.uuid4().hex[:8]}"
     settings = {
         "JCM_MRV_DATABASE_URL": database,
         "JCM_MRV_MQTT_URL": broker.collector_url,
-        "JCM_MRV_MQTT_CLIENT_ID": "test-up",
+        "JCM_MRV_MQTT_CLIENT_ID": client_id,
     }
     try:
         with running(tmp_path, "up", "--port", "0", **settings) as (process, log):
             url = url_of(process, log)
-            wait_until(lambda: '"collector_started"' in log.read_text(), 30, "the collector")
+            wait_until(lambda: '"collector_started"' in log.read_text(), what="the collector")
             publish(broker.site_url(SITE), numbered(SITE, "inv-1", range(5)))
             wait_until(lambda: one(database, "select count(*) from reading") == 5, what="the readings")
-            said = httpx.get(f"{url}/livez?verbose").text
+            said = httpx.get(f"{url}/livez?verbose", timeout=60).text
             assert "[+]schedule" in said
             assert "ok" in said
-            assert "[+]database" in httpx.get(f"{url}/readyz?verbose").text
-            metrics = httpx.get(f"{url}/metrics").text
+            assert "[+]database" in httpx.get(f"{url}/readyz?verbose", timeout=60).text
+            metrics = httpx.get(f"{url}/metrics", timeout=60).text
             assert "jcm_mrv_messages_received_total" in metrics
             assert "jcm_mrv_http_request_duration_seconds_count" in metrics
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0, log.read_text()
+            assert process.wait(60) == 0, log.read_text()
         events = log.read_text()
         assert '"web_server_stopped"' in events
         assert '"collector_stopped"' in events
     finally:
-        forget_session(broker.collector_url, "test-up")
+        forget_session(broker.collector_url, client_id)
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(database: str, tmp_path: Path) -> None:
@@ -80,11 +82,11 @@ def test_a_port_that_is_taken_is_said_in_one_line(database: str, tmp_path: Path)
         other = tmp_path / "other"
         other.mkdir()
         with running(other, "serve", "--port", url.rpartition(":")[2], JCM_MRV_DATABASE_URL=database) as (second, said):
-            assert second.wait(30) == 1
+            assert second.wait(60) == 1
             assert said.read_text().startswith("jcm-mrv: cannot listen on 127.0.0.1:")
             assert said.read_text().count("\n") == 1
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(
