@@ -24,7 +24,7 @@ from ingest.quarantine import Selection
 from ingest.quarantine_replay import Replay
 from ingest.store import Store
 from sql.connection import Role, connect
-from tests.harness import assert_balanced, declare, one, payload, rows
+from tests.harness import assert_balanced, declare, one, payload, rows, wait_until
 
 SITE, DEVICE = "q-a", "inv-1"
 TOPIC = topics.readings(SITE, DEVICE)
@@ -288,12 +288,12 @@ def test_a_replay_that_is_killed_is_done_as_a_whole_or_not_at_all_in_each_batch(
     while not one(url, "select count(*) from reading") and process.poll() is None:
         time.sleep(0.005)
     process.kill()
-    process.wait(10)
+    process.wait(30)
+    # What the server had been sent to commit may still come.
+    others = "select count(*) from pg_stat_activity where datname = current_database() and client_port is not null"
+    wait_until(lambda: one(url, others) == 1, what="the end of its connections")
     done = one(url, "select count(*) from quarantine where released_at is not null")
     assert done > 0
-    # What the server had been sent to commit may still come.
-    time.sleep(0.5)
-    done = one(url, "select count(*) from quarantine where released_at is not null")
     assert one(url, "select count(*) from reading") == done
     assert_account_holds(url)
     replay(url)
