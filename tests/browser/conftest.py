@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, StorageState, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, ViewportSize, expect, sync_playwright
 
 from deploy.local import default_directory
 from tests.browser import chromium
@@ -20,6 +20,7 @@ from tests.databases import Databases
 HOST = "127.0.0.1"
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 740}
+_PATIENCE_MS = 40_000
 _SERIOUS = {"serious", "critical"}
 _FOUND = pytest.StashKey[Counter[tuple[str, str]]]()
 _LOOKED_AT = pytest.StashKey[list[str]]()
@@ -35,9 +36,13 @@ def browser() -> Iterator[Browser]:
         arguments = [f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}", "--disable-background-networking"]
         if os.geteuid() == 0:
             arguments.append("--no-sandbox")
+        # Its own five seconds are few for a browser, a server and a collector that share a busy machine.
+        expect.set_options(timeout=_PATIENCE_MS)
         browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=arguments)
-        yield browser
-        browser.close()
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @pytest.fixture(scope="package")
@@ -116,7 +121,7 @@ def browse(browser: Browser, product: Product, sessions: dict[str, StorageState]
             device_scale_factor=2 if phone else 1, java_script_enabled=script, accept_downloads=True,
             storage_state=sessions[role] if role else None,
         )  # fmt: skip
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(_PATIENCE_MS)
         reader = Reader(product, context, context.new_page(), refusals)
         readers.append(reader)
         reader.watch()

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -105,7 +105,7 @@ def running(database: str, folder: Path) -> Iterator[Product]:
         product = Product(_started(process, log), database, issued, live_site, log)
         yield product
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0, log.read_text()
+        assert process.wait(60) == 0, log.read_text()
     finally:
         if process.poll() is None:
             process.kill()
@@ -113,10 +113,10 @@ def running(database: str, folder: Path) -> Iterator[Product]:
 
 
 def _started(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while True:
-        for line in log.read_text().splitlines():
-            if '"web_server_started"' in line:
+        for line in log.read_text().splitlines(keepends=True):
+            if '"web_server_started"' in line and line.endswith("\n"):
                 return str(json.loads(line)["served_at"])
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
@@ -139,8 +139,11 @@ def _fill(database: str, folder: Path, live_site: str) -> None:
         'serial_number = "simulated-1"\ninstalled = 2022-01-01\n',
         f'serial_number = "simulated-1"\ninstalled = 2022-01-01\n{_CALIBRATION}',
     )
-    other = Plant(database, project=OTHER)
-    with connect(database, Role.OWNER) as owner, connect(database, Role.MRV) as mrv:
+    with (
+        closing(Plant(database, project=OTHER)) as other,
+        connect(database, Role.OWNER) as owner,
+        connect(database, Role.MRV) as mrv,
+    ):
         apply(owner, [("demo.toml", parse(declaration, Path("demo.toml")))])
         other.apply(other.toml)
         apply(owner, [("live.toml", parse(_live(live_site, "inv-1"), Path("live.toml")))])
@@ -156,7 +159,6 @@ def _fill(database: str, folder: Path, live_site: str) -> None:
         with connect(database, Role.PARTICIPANT) as participant:
             state = steps.state_of(participant, DEMO, FIRST, LAST)
             steps.submit(participant, state, Author("P. Engineer", "Demonstration Plant Co., Ltd."))
-    other.close()
     alerting = Alerting(lambda: connect(database, Role.MRV), parse_alerts(_ALERTS, Path("alerts.toml")))
     alerting.evaluate()
     time.sleep(1.05)
@@ -187,7 +189,7 @@ def _account(owner: psycopg.Connection) -> None:
     owner.execute(
         "insert into ingest_account (site_id, collector, first_received_at, last_received_at, messages_received,"
         " messages_stored, readings_received, readings_stored)"
-        " select site_id, 'c1', min(received_at), max(received_at) filter (where received_at < current_date), count(*),"
+        " select site_id, 'c1', min(received_at), max(received_at) filter (where received_at < '2023-01-01'), count(*),"
         " count(*), count(*), count(*) from message group by site_id"
     )
 
