@@ -198,7 +198,7 @@ def _table(found: Sequence[Alert]) -> Table:
     now = datetime.now(UTC)
     table = Table(box=None, pad_edge=False)
     for heading in ("ID", "State", "Severity", "Rule", "What", "Since (UTC)", ""):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("ID", "Rule"))
     for one in found:
         notes = []
         if one.resolved_at is not None:

@@ -118,7 +118,7 @@ def _site_table(site: SiteHealth, now: datetime) -> RenderableType:
     if not site.site:
         return Text("Messages that name no declared site", style="bold")
     table = Table(title=site.site, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("Device")
+    table.add_column("Device", overflow="fold")
     table.add_column("Kind")
     table.add_column("Last reading (UTC)")
     for heading in ("Lag", "1 min", "1 h", "1 d", "Conflicts"):
