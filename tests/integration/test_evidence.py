@@ -454,14 +454,15 @@ def test_a_day_that_is_not_over_is_not_sealed(plant, key):
 
 def test_sealing_waits_for_a_batch_that_is_being_written(plant, key, database):
     receive(plant.owner, [("strange", b"1")], datetime(2021, 3, 1, tzinfo=UTC), first_id=1)
-    with connect(database, Role.COLLECTOR) as collector, ThreadPoolExecutor(1) as pool:
+    # The pool ends after the lock that its thread may wait for.
+    with ThreadPoolExecutor(1) as pool, connect(database, Role.COLLECTOR) as collector:
         collector.execute("begin")
         collector.execute("select pg_advisory_xact_lock_shared(hashtext('jcm-mrv batch'))")
         done = pool.submit(seal_due, plant.connection, key, code_version="test")
         with pytest.raises(TimeoutError):
             done.result(timeout=0.5)
         collector.execute("commit")
-        assert done.result(timeout=20).days == 1
+        assert done.result(timeout=60).days == 1
 
 
 def test_two_that_seal_at_once_seal_each_day_once(plant, key, database):
@@ -469,7 +470,7 @@ def test_two_that_seal_at_once_seal_each_day_once(plant, key, database):
         receive(plant.owner, [("strange", b"1")], datetime(2021, 3, day, tzinfo=UTC), first_id=day)
     with connect(database, Role.MRV) as other, ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(seal_due, one, key, code_version="test") for one in (plant.connection, other)]
-        assert sum(run.result(timeout=30).days for run in runs) == 5
+        assert sum(run.result(timeout=60).days for run in runs) == 5
     chain = seals(plant)
     assert [seal.previous for seal in chain[1:]] == [seal.sha256 for seal in chain[:-1]]
 

@@ -263,13 +263,13 @@ def test_a_freeze_waits_for_the_batch_that_is_being_written(plant):
         thread.join(0.5)
         assert thread.is_alive()
         collector.commit()
-        thread.join(30)
+        thread.join(60)
     assert frozen[0].result.systems[0].eg_mwh == Decimal("0.240000")
 
 
 def test_two_who_freeze_at_once_make_one_revision(plant):
     plant.insert(plant.days(FIRST, LAST))
-    start, frozen = Barrier(2), []
+    start, frozen = Barrier(2, timeout=60), []
 
     def work():
         with connect(plant.url, Role.MRV) as connection:
@@ -288,7 +288,7 @@ def test_two_who_freeze_at_once_make_one_revision(plant):
 
 def test_of_two_who_freeze_days_that_overlap_one_is_refused(plant):
     plant.insert(plant.days(FIRST, date(2021, 3, 20)))
-    start, said = Barrier(2), []
+    start, said = Barrier(2, timeout=60), []
 
     def work(first, last):
         with connect(plant.url, Role.MRV) as connection:

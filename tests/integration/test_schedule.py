@@ -92,7 +92,7 @@ def test_three_replicas_do_each_job_once(plants):
     plant = plants(inverters=2)
     for device in ("inv-1", "inv-2"):
         plant.insert(plant.days(date(2020, 12, 1), date(2021, 1, 31)), device)
-    done, start = {}, threading.Barrier(3)
+    done, start = {}, threading.Barrier(3, timeout=60)
 
     def work(name):
         schedule = replica(plant, name, limit=timedelta(minutes=5))

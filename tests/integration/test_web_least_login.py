@@ -133,7 +133,7 @@ def test_what_computes_for_long_is_done_once_at_a_time_for_an_account(site: Webs
 
     def ask(path: str) -> int:
         with site.client("verifier") as client:
-            together.wait(10)
+            together.wait(60)
             return client.get(path).status_code
 
     for path in (f"{PAGE}/differences", f"{API}/differences?since=1&with_days=true", f"{SEALED}/bundle.zip"):
