@@ -77,7 +77,7 @@ class Mosquitto:
         LocalServersError
             A broker that we do not see uses the folder.
         """
-        if not wait_until(lambda: not is_held(self._held), 5):
+        if not wait_until(lambda: not is_held(self._held), 15):
             raise LocalServersError(unseen(self._folder))
 
     def launch(self, state: State, packages: Packages) -> None:
@@ -137,7 +137,7 @@ class Mosquitto:
         Raises
         ------
         ServerStartError
-            The user cannot log in after five seconds.
+            The user cannot log in after twenty seconds.
         """
         write_private(self._folder / "access", access_file(state.site_filters), self._user)
         write_private(self._users, password_file(state.broker_users()), self._user)
@@ -146,7 +146,7 @@ class Mosquitto:
             return
         send([pid], signal.SIGHUP)
         password = state.broker_users()[newest]
-        if not wait_until(lambda: self._accepts(state, newest, password), 5):
+        if not wait_until(lambda: self._accepts(state, newest, password), 20):
             raise ServerStartError(f"Mosquitto does not accept its new user {newest}: {tail([self.log])}")
 
     def _accepts(self, state: State, user: str, password: str) -> bool:

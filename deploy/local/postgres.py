@@ -109,7 +109,7 @@ class Postgres:
         that no postmaster and no backend of this data directory lives was established here, under the instance's lock.
         """
         self._end_orphans(state, patience=5)
-        if not wait_until(lambda: not is_held(self._held), 5):
+        if not wait_until(lambda: not is_held(self._held), 15):
             raise LocalServersError(unseen(self._data))
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
