@@ -79,10 +79,12 @@ def test_asking_leaves_no_session_and_does_not_touch_the_collectors_own(broker, 
         client.on_connect = lambda _client, _data, flags, _reason, _properties: answers.append(flags.session_present)
         client.connect(address.host, address.port)
         client.loop_start()
-        wait_until(lambda: answers)
-        client.subscribe("jcm/v1/none/none/none", 1)
-        client.disconnect()
-        client.loop_stop()
+        try:
+            wait_until(lambda: answers)
+            client.subscribe("jcm/v1/none/none/none", 1)
+        finally:
+            client.disconnect()
+            client.loop_stop()
         return answers[0]
 
     assert not is_kept(client_id)

@@ -8,7 +8,7 @@ import queue
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -74,7 +74,11 @@ class Host:
         self._client.on_connect = lambda client, *_: client.subscribe(f"{namespace}/{GROUP}/+/{edge}/#")
         self._client.connect(address.host, address.port)
         self._client.loop_start()
-        ready.get(timeout=10)
+        try:
+            ready.get(timeout=60)
+        except queue.Empty:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._client.disconnect()
@@ -85,7 +89,7 @@ class Host:
         return msgspec.json.decode(self._state, type=Node)
 
     def next(self) -> Heard:
-        message = self._frames.get(timeout=20)
+        message = self._frames.get(timeout=60)
         address = topics.parse(message.topic.removeprefix(self._prefix))
         assert isinstance(address, Address)
         node = msgspec.json.decode(self._state, type=Node | None)
@@ -100,11 +104,11 @@ class Host:
         return heard
 
     def miss(self) -> None:
-        self._frames.get(timeout=20)
+        self._frames.get(timeout=60)
 
     def ask_for_rebirth(self, edge: str) -> None:
         topic = self._prefix + topics.ncmd(GROUP, edge)
-        self._client.publish(topic, messages.rebirth_command(datetime.now(UTC))).wait_for_publish(10)
+        self._client.publish(topic, messages.rebirth_command(datetime.now(UTC))).wait_for_publish(60)
 
 
 @dataclass
@@ -122,7 +126,7 @@ class Live:
 
     def stopped(self) -> None:
         self.do("stop")
-        assert self.process.wait(20) == 0
+        assert self.process.wait(60) == 0
 
 
 @pytest.fixture
@@ -134,18 +138,14 @@ def live(broker: Broker) -> Iterator[Callable]:
     def start(program: Program, namespace: str = topics.NAMESPACE) -> Iterator[Live]:
         edge = f"gw-{uuid.uuid4().hex[:8]}"
         hearing = Host(broker, namespace, edge)
-        process = program.started()
-        running = Live(hearing, edge, process)
-        where = {"host": broker.host, "port": broker.port, "user": user, "password": password}
-        running.do(json.dumps(where | {"group": GROUP, "edge": edge, "namespace": namespace}))
-        try:
-            yield running
-        finally:
-            process.kill()
-            process.wait(10)
-            hearing.close()
-            if process.stdin is not None:
-                process.stdin.close()
+        with closing(hearing), program.started() as process:
+            try:
+                running = Live(hearing, edge, process)
+                where = {"host": broker.host, "port": broker.port, "user": user, "password": password}
+                running.do(json.dumps(where | {"group": GROUP, "edge": edge, "namespace": namespace}))
+                yield running
+            finally:
+                process.kill()
 
     return start
 
