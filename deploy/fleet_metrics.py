@@ -192,7 +192,9 @@ def values_of(facts: Facts, judged: Judgement, config: AlertsFile) -> dict[str, 
             if one.anomalies is not None
             for limits in [config.of(RegisterAnomaly, "register_anomaly", one.subject)]
         },
-        "jcm_mrv_quarantine_new_entries": {(site,): facts.quarantined.get(site, 0) for site in ("", *known)},
+        "jcm_mrv_quarantine_new_entries": {
+            (site,): facts.quarantined[site].entries if site in facts.quarantined else 0 for site in ("", *known)
+        },
         "jcm_mrv_account_balanced": {(site,): site not in facts.unbalanced for site in facts.accounts},
         "jcm_mrv_last_sealed_timestamp_seconds": _told({(): end_of_sealed}),
         "jcm_mrv_unsealed_timestamp_seconds": _told(

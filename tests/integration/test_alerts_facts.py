@@ -10,11 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.alerts.config import parse
+from deploy.alerts.config import AlertsFile, parse
 from deploy.alerts.facts import Facts, gather
 from deploy.alerts.judge import judge
 from deploy.alerts.service import Alerting
-from deploy.fleet_metrics import FLEET_FAMILIES, FleetCollector
+from deploy.fleet_metrics import FLEET_FAMILIES, FleetCollector, values_of
 from sql.connection import Role, connect
 from tests.integration.alert_world import World
 from tests.website import serving
@@ -136,6 +136,8 @@ def test_quarantine_of_the_last_hour_that_nobody_released(world):
         )
     facts = read(world)
     assert timedelta(0) < facts.at - facts.quarantined["s1"].first - MINUTE < MINUTE
+    counted = values_of(facts, judge(facts, AlertsFile(), facts.at), AlertsFile())["jcm_mrv_quarantine_new_entries"]
+    assert counted == {("",): 10, ("s1",): 10}
     found = fires(world)
     assert "10 entries" in found["quarantine_rising s1"]
     assert "10 entries" in found["quarantine_rising no site"]
