@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploy.commands._confirmation import confirm
+
 if TYPE_CHECKING:
     from deploy.local import LocalServers, LocalStatus, ServerStatus
 
@@ -75,7 +77,7 @@ def reset(directory: Path | None, *, yes: bool) -> None:
     """Delete the servers' data, ports and passwords; the downloaded packages stay."""
     servers = _servers(directory)
     if not yes:
-        click.confirm(f"Delete the database and the broker's queue in {servers.directory}?", abort=True)
+        confirm(f"Delete the database and the broker's queue in {servers.directory}?")
     servers.reset()
     click.echo(f"the data in {servers.directory} is deleted")
 

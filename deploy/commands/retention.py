@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploy.commands._confirmation import confirm
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -64,7 +66,7 @@ def apply(*, quarantined: bool, yes: bool) -> None:
             going = sum(chunk.messages for chunk in look(connection, years, quarantined=quarantined) if not chunk.stays)
             if going:
                 click.echo(f"{going:,} messages would go")
-                click.confirm("Bundles that are on record are kept elsewhere, and a backup is at hand?", abort=True)
+                confirm("Bundles that are on record are kept elsewhere, and a backup is at hand?")
         for chunk in let_go(connection, years, quarantined=quarantined):
             click.echo(f"{chunk.start:%Y-%m-%d}: {chunk.messages:,} messages are gone")
             messages, chunks = messages + chunk.messages, chunks + 1

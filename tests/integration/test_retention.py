@@ -309,6 +309,7 @@ def test_letting_go(plant, monkeypatch):
         said = run("retention", "apply", status=130, JCM_MRV_KEEP_MESSAGES_YEARS="2")
     assert said.startswith("364 messages would go\n")
     assert "a backup is at hand? [y/N]" in said
+    assert said.endswith("jcm-mrv: not confirmed, and nothing was done; --yes does not ask\n")
     said = run("retention", "apply", "--yes", JCM_MRV_KEEP_MESSAGES_YEARS="2")
     assert "364 messages of 91 days are gone" in said
     assert plant.owner.execute("select count(*), min(received_at)::date from message").fetchone() == (
