@@ -43,6 +43,10 @@ from sql.migrator import migrate
 # A gateway in the field publishes every minute or so; a person who watches wants to see something move.
 LIVE_STEP_S = 5.0
 _COLLECTOR_S = 30.0
+_ORGANISATIONS = {
+    AccountRole.VERIFIER: demo_site.THIRD_PARTY_ENTITY,
+    AccountRole.OPERATOR: demo_site.PARTICIPANT,
+}
 
 
 @dataclass(frozen=True)
@@ -168,9 +172,9 @@ class Demo:
         thread.start()
         try:
             self._step(f"pages: {server.url}; sign in with one of these tokens, which are valid for a day")
-            for name, role in (("demo-verifier", AccountRole.VERIFIER), ("demo-operator", AccountRole.OPERATOR)):
+            for role in _ORGANISATIONS:
                 self.console.print(
-                    f"    {role}: [bold]{self._token(name, role)}[/bold]", highlight=False, soft_wrap=True
+                    f"    {role}: [bold]{self._token(f'demo-{role}', role)}[/bold]", highlight=False, soft_wrap=True
                 )
             yield
         finally:
@@ -180,7 +184,7 @@ class Demo:
     def _token(self, name: str, role: AccountRole) -> str:
         with connect(self.servers.database_url, Role.SERVICE, application="jcm-mrv demo") as connection:
             if name not in {account.name for account in accounts.list_accounts(connection)}:
-                accounts.add(connection, name, f"Demo {role}", demo_site.THIRD_PARTY_ENTITY)
+                accounts.add(connection, name, f"Demo {role}", _ORGANISATIONS[role])
             accounts.grant(connection, name, role, demo_site.PROJECT)
             return tokens.issue(connection, name, "demo", tuple(Scope), timedelta(days=1)).token
 

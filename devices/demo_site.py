@@ -28,6 +28,7 @@ from devices.topics import readings
 PROJECT = "DEMO"
 SITE = "demo-golden"
 THIRD_PARTY_ENTITY = "Demonstration Certification Body"
+PARTICIPANT = "Demonstration Plant Co., Ltd."
 STEP = timedelta(minutes=15)
 """The recordings' interval."""
 

@@ -37,6 +37,8 @@ def test_every_message_is_of_a_declared_device_and_can_be_read() -> None:
         [_], rejected = decode(payload, latest=NOW)
         assert rejected == []
     assert declared.project.id == demo_site.PROJECT
+    assert declared.project.third_party_entity == demo_site.THIRD_PARTY_ENTITY
+    assert demo_site.PARTICIPANT in {one.name for one in declared.project.participants}
 
 
 def test_the_days_are_those_of_the_site() -> None:
