@@ -52,7 +52,10 @@ select max(version), max(applied_at) from schema_migration
 select max(day) from seal
 
 -- name: jobs
-select count(*) filter (where finished_at is null), max(finished_at),
+-- A day with readings is opened while it lasts, and is due when it is over: a site's own day has 25 hours at most.
+select count(*) filter (where finished_at is null
+        and (job <> 'energy_day' or failure is not null or period_start < now() - interval '25 hours')),
+    max(finished_at),
     count(*) filter (where finished_at is null and failure is not null)
 from job_run where job <> 'look_through'
 

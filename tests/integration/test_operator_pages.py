@@ -46,6 +46,12 @@ def fill(connection: psycopg.Connection) -> None:
     quarantined(connection, 1, "jcm/v1/sunny/inv-1/readings", "sunny", b'{"points": <script>}', "payload_invalid")
     quarantined(connection, 2, "jcm/v1/sunny/inv-2/readings", "sunny", FOREIGN, "device_unknown")
     quarantined(connection, 3, "jcm/v1/nowhere/x/readings", None, b"\xff\x00", "device_unknown")
+    for days in (2, 0):
+        connection.execute(
+            "insert into job_run (job, scope, period_start, claimed_by, claimed_at, heartbeat_at)"
+            " values ('energy_day', 'sunny', %s, '', now(), now())",
+            [NOW - timedelta(days=days)],
+        )
     for rule, subject, project in (("site_silent", "<b>sly", "Q"), ("disk_filling", "the database", None)):
         connection.execute(
             "insert into alert (rule, subject, project_id, site_id, severity, said, since, first_seen, last_seen,"
@@ -203,6 +209,8 @@ def test_health_shows_database_schedule_and_identity(omar: httpx.Client) -> None
     assert "TimescaleDB" in page
     assert "It holds" in page
     assert "not asked: JCM_MRV_MQTT_URL is not set" in page
+    # Of a day that lasts and one that is over.
+    assert re.search(r"Work that is due</dt>\s*<dd[^>]*>1<", page)
 
 
 def test_a_long_list_goes_on(site: Website) -> None:
