@@ -87,6 +87,8 @@ def sign(private_key: bytes, statement: bytes, password: bytes | None = None) ->
     VerifierKeyError
         It is not an Ed25519 private key, or the password is missing or wrong.
     """
+    if b"PUBLIC KEY-----" in private_key:
+        raise VerifierKeyError("that is a public key; a statement is signed with the private one, which is yours alone")
     try:
         key = serialization.load_pem_private_key(private_key, password)
     except TypeError:

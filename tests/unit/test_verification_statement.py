@@ -126,6 +126,8 @@ def test_a_private_key_signs_as_openssl_does_and_says_what_it_lacks(tmp_path):
             keys.sign(closed, b"{}", password)
     with pytest.raises(VerifierKeyError, match="cannot be read"):
         keys.sign(b"abc", b"{}")
+    with pytest.raises(VerifierKeyError, match="that is a public key"):
+        keys.sign(key.public_key().public_bytes(PEM, PUBLIC), b"{}")
 
 
 def test_a_share_is_a_year_a_side_a_holder_and_whole_tonnes():
