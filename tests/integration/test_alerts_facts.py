@@ -222,6 +222,31 @@ def scraped(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
     }
 
 
+def test_a_day_that_was_computed_and_is_opened_again_is_not_overdue(world):
+    number = world.site(silent_for=MINUTE)
+    day = datetime.now(UTC).date() - 3 * DAY
+    # Local midnight in Bangkok.
+    world.owner.execute(
+        "insert into job_run (job, scope, period_start, claimed_by, claimed_at, heartbeat_at)"
+        " values ('energy_day', 's1', %s::date::timestamp at time zone 'Asia/Bangkok', '', now(), now())",
+        [day],
+    )
+
+    def computed(on):
+        world.owner.execute("insert into energy_day values (%s, %s, 0, 0, null, 1, 1, '{}', '')", [number, on])
+
+    computed(day - DAY)
+    computed(day + DAY)
+    assert [(one.site, one.days) for one in read(world).overdue] == [("s1", 1)]
+    computed(day)
+    assert read(world).overdue == ()
+    world.owner.execute("update job_run set failure = 'register 7 is gone'")
+    assert [one.failure for one in read(world).overdue] == ["register 7 is gone"]
+    world.owner.execute("update job_run set failure = null")
+    world.owner.execute("update energy_day set computed_at = now() - interval '7 hours'")
+    assert [one.days for one in read(world).overdue] == [1]
+
+
 def test_what_prometheus_is_told_of_the_fleet(world):
     world.site(silent_for=2 * HOUR)
     world.site("s2", silent_for=MINUTE)
