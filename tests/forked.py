@@ -13,16 +13,24 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mrv.periods  # noqa: F401 - what a child shall not have to import
 
 
 def run_command(
-    *arguments: object, environment: Mapping[str, str], cwd: Path, text: bool = True, timeout_s: float = 60
+    *arguments: object,
+    environment: Mapping[str, str],
+    cwd: Path,
+    text: bool = True,
+    timeout_s: float = 60,
+    until: Callable[[], bool] | None = None,
 ) -> subprocess.CompletedProcess:
-    """As `subprocess.run([python, "-m", "deploy.cli", …], capture_output=True)`."""
+    """As `subprocess.run([python, "-m", "deploy.cli", …], capture_output=True)`.
+
+    `until` is asked while the command runs; once it says so, the command is told to end (SIGTERM).
+    """
     given = [str(argument) for argument in arguments]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         sys.stdout.flush()
@@ -33,7 +41,7 @@ def run_command(
             child = os.fork()
         if child == 0:
             _become(given, environment, cwd, out.fileno(), err.fileno())
-        status = _await(child, timeout_s)
+        status = _await(child, timeout_s, until)
         said = []
         for stream in (out, err):
             stream.seek(0)
@@ -72,14 +80,22 @@ def _become(arguments: list[str], environment: Mapping[str, str], cwd: Path, out
         os._exit(status)
 
 
-def _await(child: int, timeout_s: float) -> int:
+def _await(child: int, timeout_s: float, until: Callable[[], bool] | None) -> int:
     end = time.monotonic() + timeout_s
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
+    try:
+        while True:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                child = 0
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("jcm-mrv", timeout_s)
+            if until is not None and until():
+                os.kill(child, signal.SIGTERM)
+                until = None
+            time.sleep(0.01)
+    finally:
+        # Also when the test itself is at its time limit.
+        if child:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            raise subprocess.TimeoutExpired("jcm-mrv", timeout_s)
-        time.sleep(0.01)

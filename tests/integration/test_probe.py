@@ -3,17 +3,22 @@
 import json
 import os
 import subprocess
-import threading
 import tomllib
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.local.state import free_port
 from devices.declaration_file import parse
 from devices.decoding.catalogue import built_in
+from devices.errors import PublishError
+from devices.mqtt_url import parse as parse_url
+from devices.publisher import Publisher
 from tests.forked import run_command
-from tests.harness import Message, publish
+from tests.harness import Message
+from tests.mosquitto import OwnMosquitto
 
 # Messages of real devices, from the profiles' own vectors: family, which vectors, the zone of the device's clock.
 VECTORS = {
@@ -59,37 +64,53 @@ def said(family: str) -> list[Message]:
     return [Message(one.topic, one.data) for number in VECTORS[family][0] for one in vectors[number].messages]
 
 
-def run(*arguments: str, mqtt: str = "mqtt://127.0.0.1:1", timeout_s: float = 60) -> subprocess.CompletedProcess:
+def run(
+    *arguments: str, mqtt: str = "mqtt://127.0.0.1:1", until: Callable[[], bool] | None = None
+) -> subprocess.CompletedProcess:
     settings = {"JCM_MRV_MQTT_URL": mqtt, "JCM_MRV_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    return run_command(
-        "device", "probe", *arguments, environment=os.environ | settings, cwd=Path.cwd(), timeout_s=timeout_s
+    return run_command("device", "probe", *arguments, environment=os.environ | settings, cwd=Path.cwd(), until=until)
+
+
+@pytest.fixture(scope="module")
+def alone(servers, tmp_path_factory) -> Iterator[OwnMosquitto]:
+    """A broker at which nobody but the probe listens."""
+    port = free_port()
+    made = OwnMosquitto(
+        servers, tmp_path_factory.mktemp("broker"), f"listener {port} 127.0.0.1\nallow_anonymous true\n", port
     )
+    made.start()
+    yield made
+    made.stop()
+
+
+def unread(port: int) -> int:
+    """How many bytes wait for the clients of a port."""
+    connections = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(one[4].partition(":")[2], 16) for one in connections if one[2].endswith(f":{port:04X}"))
 
 
 @pytest.fixture
-def heard(broker):
-    """Probes what a family says below a site of the test's own, again and again for as long as it is listened to."""
+def heard(alone):
+    """Probes what a family says below a site of the test's own, until it has heard it twice."""
 
     def probe(family: str, *arguments: str) -> tuple[str, subprocess.CompletedProcess]:
-        site = f"probe-{uuid.uuid4().hex[:8]}"
-        ended = threading.Event()
+        site, url, whole = f"probe-{uuid.uuid4().hex[:8]}", f"mqtt://127.0.0.1:{alone.port}", 0
 
-        def speak() -> None:
-            while not ended.wait(0.25):
-                publish(
-                    broker.site_url(site),
-                    [Message(f"jcm/v1/{site}/via/{one.topic}", one.payload) for one in said(family)],
-                )
+        def twice() -> bool:
+            nonlocal whole
+            if whole < 2:
+                try:
+                    with Publisher(parse_url(url), must_be_heard=True) as publisher:
+                        for one in said(family):
+                            publisher.publish(f"jcm/v1/{site}/via/{one.topic}", one.payload)
+                except PublishError:
+                    # It does not listen yet.
+                    return False
+                whole += 1
+            return whole == 2 and unread(alone.port) == 0
 
-        speaker = threading.Thread(target=speak)
-        speaker.start()
-        try:
-            zone = VECTORS.get(family, ((), "UTC"))[1]
-            done = run(f"jcm/v1/{site}/via/#", "--seconds", "1.5", "--tz", zone, *arguments, mqtt=broker.collector_url)
-        finally:
-            ended.set()
-            speaker.join()
-        return site, done
+        zone = VECTORS.get(family, ((), "UTC"))[1]
+        return site, run(f"jcm/v1/{site}/via/#", "--seconds", "50", "--tz", zone, *arguments, mqtt=url, until=twice)
 
     return probe
 
