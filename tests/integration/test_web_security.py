@@ -414,7 +414,8 @@ def test_readiness_asks_the_database_once_a_second(site: Website, monkeypatch: p
         for _ in range(200):
             assert client.get("/readyz").status_code == 200
         time.sleep(1.5)
-    assert one(site.database, calls) - before < 100
+    # Each would be four or more of them; TimescaleDB's own and what the tests before left are counted as well.
+    assert one(site.database, calls) - before < 400
 
 
 # --- a login of one's own ---------------------------------------------------------------------------------------------
