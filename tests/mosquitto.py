@@ -41,7 +41,11 @@ class OwnMosquitto:
                 stdout=log, stderr=log, env=server_environment(self.folder), cwd=self.folder,
             )  # fmt: skip
         # A port answers before the next one is open: Mosquitto says itself when all listeners stand.
-        wait_until(lambda: self._runs(before), what="Mosquitto runs")
+        try:
+            wait_until(lambda: self._runs(before), what="Mosquitto runs")
+        except AssertionError:
+            self.stop()
+            raise
 
     def reload(self) -> None:
         assert self.process is not None
