@@ -32,13 +32,13 @@ from tests.harness import (
 )
 from tests.integration.sparkplug_edge import World, energy, project
 
-SITE = "ingest-a"
+SITE = "status-a"
 TOPIC = topics.readings(SITE, "status-1")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _alone():
-    with exclusive("ingest-test"):
+    with exclusive("status-test"):
         yield
 
 
@@ -56,7 +56,7 @@ def ingested(database, broker):
     ]
     with collecting(broker.collector_url, database, client_id, topic_filter="jcm/v1/+/status-1/readings"):
         publish(broker.site_url(SITE), messages)
-        publish(broker.site_url("ingest-ghost"), [Message(topics.readings("ingest-ghost", "status-1"), payload())])
+        publish(broker.site_url("status-ghost"), [Message(topics.readings("status-ghost", "status-1"), payload())])
         wait_until(lambda: one(database, "select count(*) from message") >= 11)
     forget_session(broker.collector_url, client_id)
     return database
@@ -224,9 +224,9 @@ def test_a_device_whose_fields_make_no_reading_says_why(world):
     root = f"{world.via}solar/114190641177"
     now = str(int(time.time()) - 1).encode()
     messages = [Message(f"{root}/status/last_update", now), Message(f"{root}/0/yieldtotal", b"0")]
-    # A second in the place of the ten in which OpenDTU's fields belong together.
+    # Seconds in the place of the ten in which OpenDTU's fields belong together.
     family = built_in()["opendtu"]
-    sources = tuple(one.model_copy(update={"join_s": 1.0}) if one.join_s else one for one in family.sources)
+    sources = tuple(one.model_copy(update={"join_s": 2.5}) if one.join_s else one for one in family.sources)
     quick = dict(built_in()) | {"opendtu": family.model_copy(update={"sources": sources})}
     with world.collecting(options=CollectorOptions(catalogue=quick)):
         world.send(*messages)
