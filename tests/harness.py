@@ -168,6 +168,13 @@ def exclusive(name: str) -> Iterator[Path]:
         yield folder
 
 
+def temporary_file(prefix: str, suffix: str = "") -> Path:
+    """An empty file that whoever made it deletes."""
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix)
+    os.close(handle)
+    return Path(name)
+
+
 @dataclass
 class CollectorProcess:
     """`jcm-mrv collect` as its users run it."""
@@ -179,7 +186,7 @@ class CollectorProcess:
     module: tuple[str, ...] = ("deploy.cli", "collect")
 
     def __post_init__(self) -> None:
-        self.log = Path(tempfile.mkstemp(prefix="jcm-mrv-collect-", suffix=".log")[1])
+        self.log = temporary_file("jcm-mrv-collect-", ".log")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, connected: bool = True) -> None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from array import array
@@ -25,7 +24,7 @@ from ingest import health
 from sql.migrator import migrate
 from tests.fault.gateways import START_MS, Plan, Progress
 from tests.fault.link import Link
-from tests.harness import CollectorProcess, declare, forget_session, one, rows, wait_until
+from tests.harness import CollectorProcess, declare, forget_session, one, rows, temporary_file, wait_until
 
 DEVICE = "inv-1"
 SITES = 40
@@ -121,7 +120,7 @@ class Load:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._log = Path(tempfile.mkstemp(prefix="jcm-mrv-gateways-", suffix=".log")[1])
+        self._log = temporary_file("jcm-mrv-gateways-", ".log")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.fault.gateways"],
@@ -149,11 +148,15 @@ class Load:
         return Progress()
 
     def end(self) -> None:
-        if self._process.poll() is None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process.wait(60)
-        self._log.unlink(missing_ok=True)
+        # Closes its input, which ends it, and waits; one that has ended has an open end here all the same.
+        try:
+            self._process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            raise
+        finally:
+            self._log.unlink(missing_ok=True)
 
 
 @dataclass
@@ -198,7 +201,7 @@ class World:
         self.collector = CollectorProcess(
             servers.linked_mqtt, servers.linked_database(self.url), f"collector-{self.name}", settings or {}
         )
-        self.record = Path(tempfile.mkstemp(prefix="jcm-mrv-acknowledged-")[1])
+        self.record = temporary_file("jcm-mrv-acknowledged-")
         state = servers.state
         self.plan = Plan(
             host="127.0.0.1", port=state.mosquitto_port, user=PUBLISHER, password=state.publisher_password,
