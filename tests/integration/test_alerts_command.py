@@ -139,11 +139,11 @@ def test_the_schedule_judges_while_it_runs_and_ends_at_once(world, hook, tmp_pat
         [sys.executable, "-m", "deploy.cli", "schedule"], env=given, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            wait_until(lambda: hook.raw, 60, "the notice")
+            wait_until(lambda: hook.raw, what="the notice")
             world.heard()
-            wait_until(lambda: len(hook.raw) == 2, 30, "the recovery")
+            wait_until(lambda: len(hook.raw) == 2, what="the recovery")
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=30)
+            _, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 0
