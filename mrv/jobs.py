@@ -6,7 +6,7 @@ fences off whoever lost it.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,9 +89,30 @@ def release(connection: psycopg.Connection, held: Claim) -> None:
     connection.execute(_QUERIES["release_job"], held.job.row(attempt=held.attempt))
 
 
-def open_jobs(connection: psycopg.Connection, job: str, scope: str, starts: Sequence[datetime]) -> None:
-    """Open jobs that were found due, again if they were finished; a run under way will not count."""
-    connection.execute(_QUERIES["open_jobs"], {"job": job, "scope": scope, "starts": list(starts)})
+def open_jobs(connection: psycopg.Connection, job: str, scope: str, starts: Sequence[datetime]) -> list[datetime]:
+    """Open jobs that were found due, again if they were finished; a run under way will not count.
+
+    Returns
+    -------
+    list of datetime
+        The starts of those that were not open already.
+    """
+    given = {"job": job, "scope": scope, "starts": list(starts)}
+    return sorted(start for (start,) in connection.execute(_QUERIES["open_jobs"], given))
+
+
+def open_before(connection: psycopg.Connection, job: Job, done_before: datetime) -> None:
+    """Open the job before this one in time again, if its last run began before an instant."""
+    connection.execute(_QUERIES["open_job_before"], job.row(done_before=done_before))
+
+
+def last_claims(
+    connection: psycopg.Connection, job: str, keys: Collection[tuple[str, datetime]]
+) -> dict[tuple[str, datetime], datetime | None]:
+    """Tell by scope and start when the last run of a job began; None where none has."""
+    scopes, starts = [scope for scope, _ in keys], [start for _, start in keys]
+    rows = connection.execute(_QUERIES["last_claims"], {"job": job, "scopes": scopes, "starts": starts})
+    return {(scope, start): at for scope, start, at in rows}
 
 
 @contextmanager

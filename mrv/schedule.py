@@ -39,8 +39,9 @@ HEARTBEAT_LIMIT = timedelta(minutes=5)
 
 _QUERIES = load("mrv")
 log = structlog.get_logger("mrv.schedule")
-_HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
+# From the stamp on a reading until a computation surely sees it; no batch takes a minute to be committed.
+_ON_ITS_WAY = timedelta(minutes=5)
 
 
 class _StoppedError(Exception):
@@ -169,23 +170,48 @@ class Schedule:
             received = connection.execute(_QUERIES["received_between"], given).fetchall()
             if received:
                 touched = _touched(plants, received)
-                spans = _spans(plants, touched)
-                if spans:
-                    around = {
-                        "devices": [device for device, _, _ in spans],
-                        "starts": [start for _, start, _ in spans],
-                        "ends": [end for _, _, end in spans],
-                    }
-                    for device, ts in connection.execute(_QUERIES["neighbours"], around):
-                        touched.setdefault(device, set()).add(plants.day_at(plants.site_of[device], ts))
                 by_site: dict[str, set[date]] = {}
                 for device, days in touched.items():
                     by_site.setdefault(plants.site_of[device], set()).update(days)
+                for site, day in self._reached(connection, plants, touched, cut_off):
+                    by_site[site].add(day)
                 for site, days in sorted(by_site.items()):
                     starts = [day_bounds(day, plants.zone_of[site])[0] for day in sorted(days)]
-                    jobs.open_jobs(connection, ENERGY_DAY, site, starts)
-                    log.info("days_opened", site=site, days=len(days), first=str(min(days)), last=str(max(days)))
+                    opened = [plants.day_at(site, at) for at in jobs.open_jobs(connection, ENERGY_DAY, site, starts)]
+                    if opened:
+                        log.info("days_opened", site=site, days=len(opened), first=str(opened[0]), last=str(opened[-1]))
             connection.execute(_QUERIES["move_watermark"], {"cut_off": cut_off})
+
+    def _reached(
+        self, connection: psycopg.Connection, plants: _Plants, touched: dict[int, set[date]], now: datetime
+    ) -> Iterable[tuple[str, date]]:
+        """List the days that lie at the other end of intervals of touched days, by site.
+
+        A day that still lasts gets readings at every look. Only its first one makes an interval with the day before,
+        so that one is not opened for the others; it is once more when the lasting day is over (`_energy_day`).
+        """
+        spans = _spans(plants, touched)
+        around = {
+            "devices": [device for device, _, _ in spans],
+            "starts": [start for _, start, _ in spans],
+            "ends": [end for _, _, end in spans],
+        }
+        reached: set[tuple[str, date]] = set()
+        before_lasting: dict[tuple[str, datetime], datetime] = {}
+        for device, ts, start, received_at in connection.execute(_QUERIES["neighbours"], around):
+            site = plants.site_of[device]
+            day = plants.day_at(site, ts)
+            if received_at is None or _is_over(plants, site, start, now):
+                reached.add((site, day))
+            else:
+                key = site, day_bounds(day, plants.zone_of[site])[0]
+                before_lasting[key] = max(received_at, before_lasting.get(key, received_at))
+        claims = jobs.last_claims(connection, ENERGY_DAY, before_lasting.keys())
+        for key, received_at in before_lasting.items():
+            began = claims.get(key)
+            if began is None or began <= received_at + _ON_ITS_WAY:
+                reached.add((key[0], plants.day_at(*key)))
+        return reached
 
     def _due(self, connection: psycopg.Connection, plants: _Plants) -> Iterable[Job]:
         """List the open days that are over; then, for what they leave complete, the reports."""
@@ -248,6 +274,11 @@ class Schedule:
         with connection.transaction():
             for number, days in kept:
                 store_days(connection, number, days, as_of)
+            # Rules look past midnight: a dip late in a day recovers in the next one. Readings of days that were over
+            # when they came opened the one before themselves.
+            over = day_bounds(day, plants.zone_of[site])[1]
+            if as_of - over < 2 * _DAY:
+                jobs.open_before(connection, held.job, over)
             jobs.finish(connection, held)
         return {"day": str(day), "devices": len(kept), "energy_wh": energy_mwh / 1000}
 
@@ -341,16 +372,16 @@ def _declared(connection: psycopg.Connection) -> _Plants:
     return _Plants(declarations, project_of, zone_of, site_of, registers)
 
 
-def _touched(plants: _Plants, received: Iterable[tuple[int, datetime]]) -> dict[int, set[date]]:
-    """Tell the local days from the hours.
+def _touched(plants: _Plants, received: Iterable[tuple[int, datetime, datetime]]) -> dict[int, set[date]]:
+    """Tell the local days from the first and last readings of hours.
 
     Where a zone is half an hour off, an hour may lie in two days; a reading at midnight also ends an interval of the
     day before.
     """
     touched: dict[int, set[date]] = {}
-    for device, hour in received:
+    for device, first, last in received:
         if device in plants.site_of:
-            ends = (hour - MICROSECOND, hour + _HOUR - MICROSECOND)
+            ends = (first - MICROSECOND, last)
             touched.setdefault(device, set()).update(plants.day_at(plants.site_of[device], at) for at in ends)
     return touched
 

@@ -185,27 +185,45 @@ update job_run set claimed_at = greatest(claimed_at, %(cut_off)s), heartbeat_at 
 where job = 'look_through' and scope = '' and period_start = 'epoch'
 
 -- name: received_between
--- The hours that readings were received for; a day is the site's own, so it is told from them elsewhere.
-select r.device_id, date_trunc('hour', r.ts) as hour from reading r
+-- The first and last reading of each hour that readings were received for; a day is the site's own, so it is told from
+-- them elsewhere.
+select r.device_id, min(r.ts), max(r.ts) from reading r
 where (%(after)s::timestamptz is null or r.received_at > %(after)s::timestamptz) and r.received_at <= %(cut_off)s
-group by 1, 2 order by 1, 2
+group by r.device_id, date_trunc('hour', r.ts) order by 1, 2
 
 -- name: neighbours
--- The readings before and after each span: the intervals that reach them changed too.
-select s.device_id, b.ts from unnest(%(devices)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
-    as s(device_id, starts, ends)
+-- The readings before and after each span: the intervals that reach them changed too. Of the one before also when the
+-- other end of its interval was received.
+select s.device_id, b.ts, s.starts, b.received_at
+from unnest(%(devices)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) as s(device_id, starts, ends)
 cross join lateral (
-    (select ts from reading r where r.device_id = s.device_id and r.ts < s.starts order by ts desc limit 1)
+    (select r.ts, (select e.received_at from reading e where e.device_id = s.device_id and e.ts >= s.starts
+                   order by e.ts limit 1) as received_at
+     from reading r where r.device_id = s.device_id and r.ts < s.starts order by r.ts desc limit 1)
     union all
-    (select ts from reading r where r.device_id = s.device_id and r.ts >= s.ends order by ts limit 1)
+    (select r.ts, null from reading r where r.device_id = s.device_id and r.ts >= s.ends order by r.ts limit 1)
 ) b
 
 -- name: open_jobs
--- Work that was found. A run under way is made void: what it finishes with no longer counts, see finish_job.
+-- Work that was found. A run under way is made void: what it finishes with no longer counts, see finish_job. What
+-- waits to be done already is left alone.
 insert into job_run (job, scope, period_start, claimed_by, claimed_at, heartbeat_at, attempts)
 select %(job)s, %(scope)s, unnest(%(starts)s::timestamptz[]), '', '-infinity', '-infinity', 0
 on conflict (job, scope, period_start) do update
 set finished_at = null, heartbeat_at = '-infinity', attempts = job_run.attempts + 1
+where job_run.finished_at is not null or job_run.heartbeat_at > '-infinity'
+returning period_start
+
+-- name: open_job_before
+-- The one before in time, if it was done before this instant.
+update job_run set finished_at = null, heartbeat_at = '-infinity', attempts = attempts + 1
+where job = %(job)s and scope = %(scope)s and finished_at is not null and claimed_at < %(done_before)s
+    and period_start = (select max(period_start) from job_run
+                        where job = %(job)s and scope = %(scope)s and period_start < %(start)s)
+
+-- name: last_claims
+select scope, period_start, nullif(claimed_at, '-infinity') from job_run
+where job = %(job)s and (scope, period_start) in (select * from unnest(%(scopes)s::text[], %(starts)s::timestamptz[]))
 
 -- name: unfinished_jobs
 select scope, period_start, heartbeat_at < clock_timestamp() - %(limit)s::interval as claimable from job_run

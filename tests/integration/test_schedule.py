@@ -9,6 +9,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -267,3 +268,71 @@ def test_the_command_runs_until_it_is_told_to_end(plant, number):
     assert "Traceback" not in log
     once = subprocess.run([*command, "--once"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (once.returncode, once.stdout) == (0, "nothing was due\n")
+
+
+def day_runs(plant) -> dict[date, tuple[int, bool]]:
+    """Attempts of each day, and whether it is done."""
+    zone = ZoneInfo(plant.zone)
+    return {
+        start.astimezone(zone).date(): (attempts, done) for _, start, _, attempts, done in runs(plant, "energy_day")
+    }
+
+
+@pytest.fixture
+def at_noon(plants):
+    """A plant where it is about noon, and the midnight at which its day began."""
+    offset = 12 - datetime.now(UTC).hour
+    plant = plants(zone=f"Etc/GMT{-offset:+d}")
+    today = datetime.now(ZoneInfo(plant.zone)).date()
+    return plant, datetime.combine(today, datetime.min.time(), ZoneInfo(plant.zone))
+
+
+def test_readings_of_a_day_that_lasts_open_the_day_before_only_while_its_first_one_is_new(at_noon):
+    plant, midnight = at_noon
+    today, yesterday = midnight.date(), midnight.date() - timedelta(days=1)
+    plant.insert([(midnight - timedelta(hours=n), 10_000.0 - n) for n in range(1, 5)])
+    replica(plant).run_until_done()
+    # An attempt is one more each time it is opened, and claimed.
+    assert day_runs(plant) == {yesterday: (1, True)}
+    # The interval over midnight.
+    plant.insert([(midnight + timedelta(seconds=1), 10_000.0)])
+    replica(plant).run_until_done()
+    assert day_runs(plant) == {yesterday: (3, True), today: (0, False)}
+    # As new as that: it might not have been seen.
+    plant.insert([(midnight + timedelta(seconds=2), 10_001.0)])
+    replica(plant).run_until_done()
+    assert day_runs(plant) == {yesterday: (5, True), today: (0, False)}
+    plant.owner.execute("update reading set received_at = received_at - interval '1 hour'")
+    plant.insert([(midnight + timedelta(seconds=3), 10_002.0)])
+    replica(plant).run_until_done()
+    assert day_runs(plant) == {yesterday: (5, True), today: (0, False)}
+    # A gap that is filled makes another interval over midnight.
+    plant.insert([(midnight + timedelta(milliseconds=1), 10_000.0)])
+    replica(plant).run_until_done()
+    assert day_runs(plant) == {yesterday: (7, True), today: (0, False)}
+
+
+def test_a_day_that_is_over_opens_the_one_before_that_was_done_while_it_lasted(at_noon):
+    plant, midnight = at_noon
+    plant.insert([(midnight - timedelta(hours=n), 10_000.0 - n) for n in range(1, 70)])
+    assert replica(plant).run_until_done() == 3
+    third, second, first = (midnight - timedelta(days=n) for n in (3, 2, 1))
+    plant.owner.execute(
+        "update job_run set claimed_at = %s where period_start = %s", [first + timedelta(hours=1), second]
+    )
+    plant.owner.execute(
+        "update job_run set finished_at = null, heartbeat_at = '-infinity' where period_start = %s", [first]
+    )
+    assert replica(plant).run_until_done() == 2
+    claims = dict(plant.owner.execute("select period_start, claimed_at from job_run where job = 'energy_day'"))
+    assert claims[third] < claims[first] < claims[second]
+
+
+def test_work_that_waits_is_not_opened_again(plant):
+    job = Job("energy_day", plant.site, datetime(2021, 3, 1, tzinfo=UTC))
+    assert jobs.open_jobs(plant.connection, job.job, job.scope, [job.start]) == [job.start]
+    assert jobs.open_jobs(plant.connection, job.job, job.scope, [job.start]) == []
+    held = jobs.claim(plant.connection, job, by="one", limit=LIMIT)
+    assert jobs.open_jobs(plant.connection, job.job, job.scope, [job.start]) == [job.start]
+    with pytest.raises(ClaimLostError):
+        jobs.finish(plant.connection, held)
