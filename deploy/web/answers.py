@@ -8,6 +8,7 @@ from urllib.parse import quote
 from fastapi import Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 _OK = 200
 _NOT_MODIFIED = 304
@@ -24,7 +25,7 @@ class ConditionalRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             response = await handle(request)
-            if request.method not in {"GET", "HEAD"} or response.status_code != _OK:
+            if request.method != "GET" or response.status_code != _OK:
                 return response
             # Streams and files have no body to tell of beforehand.
             if not hasattr(response, "body"):
@@ -37,6 +38,22 @@ class ConditionalRoute(APIRoute):
             return response
 
         return answer
+
+
+class HeadAsGet:
+    """Answers HEAD as GET (RFC 9110, 9.3.2); the server leaves the content out.
+
+    Starlette's routes do so of themselves, FastAPI's do not.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on what is asked, as GET."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
 
 
 def _tags(given: str) -> set[str]:

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from deploy.web import home, operations, problems, signing_in
+from deploy.web.answers import HeadAsGet
 from deploy.web.headers import SecurityHeaders
 from deploy.web.limits import Limits
 from deploy.web.measures import RequestDurations
@@ -78,6 +79,7 @@ def make_app(
         app.include_router(router)
     app.mount("/static", _Static(directory=STATIC), name="static")
     host = urlsplit(state.url).hostname
+    app.add_middleware(HeadAsGet)
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=5)
     app.add_middleware(_Hosts, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *([host] if host else [])])
     app.add_middleware(Limits)

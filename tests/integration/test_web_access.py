@@ -244,6 +244,20 @@ def test_metrics_are_for_the_house(site: Website) -> None:
         assert client.get("/metrics", headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 200
 
 
+def test_head_is_answered_as_get_without_the_content(site: Website) -> None:
+    with site.client(f"verifier-{ONE}".lower()) as client:
+        revision = f"{ONE}/{PERIOD}/r1"
+        for path in ("/livez", f"/api/v1/projects/{ONE}", f"/projects/{revision}", f"/projects/{revision}/report.xlsx"):
+            shown, head = client.get(path), client.head(path)
+            assert (head.status_code, head.content) == (200, b""), path
+            for name in ("content-type", "etag", "content-security-policy", "content-disposition"):
+                assert head.headers.get(name) == shown.headers.get(name), (path, name)
+        assert client.head(f"/api/v1/projects/{OTHER}").status_code == 404
+        assert client.head("/sign-out").status_code == 405
+    with site.client() as client:
+        assert client.head(f"/api/v1/projects/{ONE}").status_code == 401
+
+
 def test_an_answer_is_not_sent_twice(site: Website) -> None:
     with site.client(f"verifier-{ONE}".lower()) as client:
         path = f"/api/v1/projects/{ONE}/periods/{PERIOD}/revisions/1"
