@@ -137,10 +137,13 @@ def test_what_computes_for_long_is_done_once_at_a_time_for_an_account(site: Webs
             return client.get(path).status_code
 
     for path in (f"{PAGE}/differences", f"{API}/differences?since=1&with_days=true", f"{SEALED}/bundle.zip"):
-        with ThreadPoolExecutor(8) as pool:
-            statuses = set(pool.map(ask, [path] * 8))
-        assert statuses <= {200, 429, 503}, path
-        assert 429 in statuses, path
+        statuses: set[int] = set()
+        for _ in range(10):  # two of the eight have to be there at once
+            with ThreadPoolExecutor(8) as pool:
+                statuses |= set(pool.map(ask, [path] * 8))
+            if 429 in statuses:
+                break
+        assert {429} <= statuses <= {200, 429, 503}, path
         with site.client("verifier") as client:
             assert client.get(path).status_code == 200, path
 
