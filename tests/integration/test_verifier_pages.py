@@ -411,6 +411,10 @@ def test_two_bundles_are_made_at_a_time_and_none_by_a_service_without_a_key(site
         keyless.tokens = site.tokens
         with keyless.client("verifier") as client:
             refused = client.get(f"{FIRST}/bundle.zip")
+            page = client.get(FIRST).text
+    assert f"<code>jcm-mrv evidence export {PROJECT} {DAYS[0]} {DAYS[1]} --revision 1</code>" in page
+    assert "bundle.zip" not in page
+    assert "bundle.zip" in verifier.get(FIRST).text
     assert refused.status_code == 409
     assert f"jcm-mrv evidence export {PROJECT} {DAYS[0]} {DAYS[1]} --revision 1" in refused.text
     assert "JCM_MRV" not in refused.text

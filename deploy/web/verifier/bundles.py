@@ -1,5 +1,6 @@
 """Evidence bundles over HTTP: written to a file that nobody else sees, then sent in pieces, then deleted."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -115,8 +116,20 @@ def _write(asked: Asked, path: Path, *, redacted: bool) -> None:
             )
     except (SchemaError, ConfigurationError, KeyFileError):
         # A service that signs nothing and writes no result has neither the key nor the role, and is the safer for it.
-        command = f"jcm-mrv evidence export {asked.project} {asked.first} {asked.last} --revision {asked.revision}"
-        raise RefusedError(f"this service makes no bundles; ask the operator for one (`{command}`)") from None
+        raise RefusedError(f"this service makes no bundles; ask the operator for one (`{command(asked)}`)") from None
+
+
+def are_made(settings: Settings) -> bool:
+    """Tell whether this service has a key that signs them."""
+    try:
+        return os.access(key_file(settings), os.R_OK)
+    except ConfigurationError:
+        return False
+
+
+def command(asked: Asked) -> str:
+    """Write the command that makes the same bundle."""
+    return f"jcm-mrv evidence export {asked.project} {asked.first} {asked.last} --revision {asked.revision}"
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

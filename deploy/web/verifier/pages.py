@@ -17,7 +17,7 @@ from deploy.web.identity import SignedIn, require
 from deploy.web.limits import comparisons
 from deploy.web.pages import render
 from deploy.web.state import state_of
-from deploy.web.verifier import evidence_pages, facts, step_pages, views
+from deploy.web.verifier import bundles, evidence_pages, facts, step_pages, views
 from deploy.web.verifier.asked import REVISION, Asked, Revision, day_of, month_of, period_path
 from deploy.web.verifier.context import STATES, of_revision
 from mrv.methodology_text import unconfirmed
@@ -79,6 +79,7 @@ def report(request: Request, asked: Revision) -> Response:
             "chart": views.energy_by_month(months) if months and months.months else None,
             "unusual": views.unusual,
             "calibration_rows": views.calibration_rows,
+            "bundle_command": None if bundles.are_made(asked.state.settings) else bundles.command(asked),
         },
     )
 
