@@ -101,11 +101,6 @@ def open_jobs(connection: psycopg.Connection, job: str, scope: str, starts: Sequ
     return sorted(start for (start,) in connection.execute(_QUERIES["open_jobs"], given))
 
 
-def open_before(connection: psycopg.Connection, job: Job, done_before: datetime) -> None:
-    """Open the job before this one in time again, if its last run began before an instant."""
-    connection.execute(_QUERIES["open_job_before"], job.row(done_before=done_before))
-
-
 def last_claims(
     connection: psycopg.Connection, job: str, keys: Collection[tuple[str, datetime]]
 ) -> dict[tuple[str, datetime], datetime | None]:

@@ -188,7 +188,7 @@ class Schedule:
         """List the days that lie at the other end of intervals of touched days, by site.
 
         A day that still lasts gets readings at every look. Only its first one makes an interval with the day before,
-        so that one is not opened for the others; it is once more when the lasting day is over (`_energy_day`).
+        so that one is not opened for the others; it is computed with the lasting day when that is over.
         """
         spans = _spans(plants, touched)
         around = {
@@ -264,21 +264,21 @@ class Schedule:
         as_of, kept = now_of(connection), []
         project = plants.declarations[plants.project_of[site]].project
         solar = is_solar(project.methodology, project.methodology_version)
+        # With the day before, computed while this one lasted: rules look past midnight, a dip late in a day recovers in
+        # the next one. Readings that came when a day was over opened the one before themselves.
+        is_new = as_of - day_bounds(day, plants.zone_of[site])[1] < 2 * _DAY
+        first = day - _DAY if is_new else day
         with snapshot(connection):
             readings = StoredReadings(connection, plants.project_of[site])
             for credited in plants.registers.get(site, []):
                 self._check()
-                days, _ = device_days(credited, readings.read, day, day, solar=solar)
+                days, _ = device_days(credited, readings.read, first, day, solar=solar)
                 kept.append((readings.number(credited), days))
-        energy_mwh = sum(row.energy.within_mwh + row.energy.carried_mwh for _, days in kept for row in days)
+        energies = [row.energy for _, days in kept for row in days if row.energy.day == day]
+        energy_mwh = sum(energy.within_mwh + energy.carried_mwh for energy in energies)
         with connection.transaction():
             for number, days in kept:
                 store_days(connection, number, days, as_of)
-            # Rules look past midnight: a dip late in a day recovers in the next one. Readings of days that were over
-            # when they came opened the one before themselves.
-            over = day_bounds(day, plants.zone_of[site])[1]
-            if as_of - over < 2 * _DAY:
-                jobs.open_before(connection, held.job, over)
             jobs.finish(connection, held)
         return {"day": str(day), "devices": len(kept), "energy_wh": energy_mwh / 1000}
 

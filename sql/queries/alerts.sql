@@ -136,15 +136,15 @@ select min(received_at) from message where received_at >= %(after)s
 select nullif(max(heartbeat_at), '-infinity') from job_run
 
 -- name: overdue
--- A claim's start is the start of the site's day, which lasts 25 hours at most. While readings come, the day before is
--- opened at every look, and computed anew: that it waits for a moment is nothing that was missed.
+-- A claim's start is the start of the site's day, which lasts 25 hours at most. A day is opened again when another of its
+-- intervals is found: that it waits for a moment to be computed anew is nothing that was missed.
 select job, scope, count(*), min(period_start), (array_agg(failure order by period_start) filter (where failure is not null))[1]
-from job_run
-where job = 'energy_day' and finished_at is null and scope in (select id from site)
+from job_run join site s on s.id = scope
+where job = 'energy_day' and finished_at is null
     and period_start < now() - interval '25 hours' - %(after)s::interval
     and (failure is not null or not exists (
         select from energy_day e join device d using (device_id)
-        where d.site_id = scope and e.day = (period_start at time zone 'UTC' + interval '12 hours')::date
+        where d.site_id = scope and e.day = (period_start at time zone s.time_zone)::date
             and e.computed_at > now() - %(after)s::interval
     ))
 group by job, scope

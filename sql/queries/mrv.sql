@@ -214,13 +214,6 @@ set finished_at = null, heartbeat_at = '-infinity', attempts = job_run.attempts 
 where job_run.finished_at is not null or job_run.heartbeat_at > '-infinity'
 returning period_start
 
--- name: open_job_before
--- The one before in time, if it was done before this instant.
-update job_run set finished_at = null, heartbeat_at = '-infinity', attempts = attempts + 1
-where job = %(job)s and scope = %(scope)s and finished_at is not null and claimed_at < %(done_before)s
-    and period_start = (select max(period_start) from job_run
-                        where job = %(job)s and scope = %(scope)s and period_start < %(start)s)
-
 -- name: last_claims
 select scope, period_start, nullif(claimed_at, '-infinity') from job_run
 where job = %(job)s and (scope, period_start) in (select * from unnest(%(scopes)s::text[], %(starts)s::timestamptz[]))

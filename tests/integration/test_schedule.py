@@ -312,20 +312,25 @@ def test_readings_of_a_day_that_lasts_open_the_day_before_only_while_its_first_o
     assert day_runs(plant) == {yesterday: (7, True), today: (0, False)}
 
 
-def test_a_day_that_is_over_opens_the_one_before_that_was_done_while_it_lasted(at_noon):
+def test_a_day_that_is_over_is_computed_with_the_one_before_whose_dip_it_ends(at_noon):
     plant, midnight = at_noon
-    plant.insert([(midnight - timedelta(hours=n), 10_000.0 - n) for n in range(1, 70)])
-    assert replica(plant).run_until_done() == 3
-    third, second, first = (midnight - timedelta(days=n) for n in (3, 2, 1))
+    begun = midnight - timedelta(days=2)
+    plant.insert([(begun + timedelta(hours=n), 10_000.0 + n) for n in range(23)])
+    plant.insert([(begun + timedelta(hours=23), 5_000.0), (begun + timedelta(hours=25), 10_025.0)])
+    replica(plant).run_until_done()
+    after = energy(plant)
+    assert replica(plant).run_until_done() == 0
+    # As if the first had been computed before the second came.
     plant.owner.execute(
-        "update job_run set claimed_at = %s where period_start = %s", [first + timedelta(hours=1), second]
+        "update energy_day set within_wh = 0, computed_at = %s where day = %s", [midnight, begun.date()]
     )
     plant.owner.execute(
-        "update job_run set finished_at = null, heartbeat_at = '-infinity' where period_start = %s", [first]
+        "update job_run set finished_at = null, heartbeat_at = '-infinity' where period_start = %s",
+        [begun + timedelta(days=1)],
     )
-    assert replica(plant).run_until_done() == 2
-    claims = dict(plant.owner.execute("select period_start, claimed_at from job_run where job = 'energy_day'"))
-    assert claims[third] < claims[first] < claims[second]
+    assert replica(plant).run_until_done() == 1
+    assert energy(plant) == after
+    assert after[begun.date()][0] == Decimal(22)
 
 
 def test_work_that_waits_is_not_opened_again(plant):
