@@ -294,22 +294,21 @@ def test_readings_of_a_day_that_lasts_open_the_day_before_only_while_its_first_o
     replica(plant).run_until_done()
     # An attempt is one more each time it is opened, and claimed.
     assert day_runs(plant) == {yesterday: (1, True)}
-    # The interval over midnight.
-    plant.insert([(midnight + timedelta(seconds=1), 10_000.0)])
-    replica(plant).run_until_done()
-    assert day_runs(plant) == {yesterday: (3, True), today: (0, False)}
-    # As new as that: it might not have been seen.
-    plant.insert([(midnight + timedelta(seconds=2), 10_001.0)])
-    replica(plant).run_until_done()
-    assert day_runs(plant) == {yesterday: (5, True), today: (0, False)}
+
+    def attempts_after(begin: datetime, wh: float) -> int:
+        plant.insert([(begin, wh)])
+        replica(plant).run_until_done()
+        found = day_runs(plant)
+        assert found == {yesterday: (found[yesterday][0], True), today: (0, False)}
+        return found[yesterday][0]
+
+    # The interval over midnight; and what is as new as that, which might not have been seen.
+    assert attempts_after(midnight + timedelta(seconds=1), 10_000.0) == 3
+    assert attempts_after(midnight + timedelta(seconds=2), 10_001.0) == 5
     plant.owner.execute("update reading set received_at = received_at - interval '1 hour'")
-    plant.insert([(midnight + timedelta(seconds=3), 10_002.0)])
-    replica(plant).run_until_done()
-    assert day_runs(plant) == {yesterday: (5, True), today: (0, False)}
+    assert attempts_after(midnight + timedelta(seconds=3), 10_002.0) == 5
     # A gap that is filled makes another interval over midnight.
-    plant.insert([(midnight + timedelta(milliseconds=1), 10_000.0)])
-    replica(plant).run_until_done()
-    assert day_runs(plant) == {yesterday: (7, True), today: (0, False)}
+    assert attempts_after(midnight + timedelta(milliseconds=1), 10_000.0) == 7
 
 
 def test_a_day_that_is_over_is_computed_with_the_one_before_whose_dip_it_ends(at_noon):
