@@ -9,7 +9,7 @@ import pytest
 
 from deploy.access.principal import AccountRole, Scope
 from tests.harness import one, rows
-from tests.integration.two_projects import DAYS, ONE, OTHER, build, entity
+from tests.integration.two_projects import DAYS, ONE, OTHER, add_accounts, build
 from tests.website import Website, serving
 
 PERIOD = f"{DAYS[0]}/{DAYS[1]}"
@@ -30,11 +30,7 @@ def site(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with psycopg.connect(shared_database) as connection:
         connection.execute(WAITS)
     with serving(shared_database, evidence_key_file=folder / "evidence.pem") as site:
-        for project in (ONE, OTHER):
-            for role in (AccountRole.VERIFIER, AccountRole.PARTICIPANT, AccountRole.OPERATOR):
-                site.account(f"{role}-{project}".lower(), role, project, organisation=entity(project))
-        site.account("operator", AccountRole.OPERATOR)
-        site.account("nobody", None)
+        add_accounts(site)
         site.account("reader", AccountRole.VERIFIER, ONE, scopes=(Scope.READ,))
         yield site
 

@@ -24,7 +24,7 @@ from sql.connection import Role, connect
 from tests.harness import one, rows
 from tests.integration.conftest import Plant
 from tests.integration.received import receive
-from tests.integration.two_projects import DAYS, ONE, OTHER, RECEIVED, build, entity
+from tests.integration.two_projects import DAYS, ONE, OTHER, RECEIVED, add_accounts, build
 from tests.website import Website, serving
 
 PERIOD = f"{DAYS[0]}/{DAYS[1]}"
@@ -46,15 +46,11 @@ def site(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with psycopg.connect(shared_database) as connection:
         connection.execute(WAITS)
     with serving(shared_database, evidence_key_file=folder / "evidence.pem") as site:
-        for project in (ONE, OTHER):
-            for role in (AccountRole.VERIFIER, AccountRole.PARTICIPANT, AccountRole.OPERATOR):
-                site.account(f"{role}-{project}".lower(), role, project, organisation=entity(project))
-        site.account("operator", AccountRole.OPERATOR)
+        add_accounts(site)
         site.account("everything", AccountRole.VERIFIER)
         with connect(shared_database, Role.OWNER) as connection:
             for role in (AccountRole.OPERATOR, AccountRole.PARTICIPANT):
                 accounts.grant(connection, "everything", role, None)
-        site.account("nobody", None)
         yield site
 
 

@@ -7,6 +7,7 @@ import psycopg
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from deploy.access.principal import AccountRole
 from mrv import periods
 from mrv.evidence.keys import make_key
 from mrv.evidence.sealing import seal_due
@@ -17,6 +18,7 @@ from mrv.verification.steps import Author
 from sql.connection import Role, connect
 from tests.integration.conftest import Plant
 from tests.integration.received import receive
+from tests.website import Website
 
 ONE, OTHER = "ONE", "OTHER"
 PROJECTS = (ONE, OTHER)
@@ -27,6 +29,15 @@ RECEIVED = datetime(2021, 3, 4, tzinfo=UTC)
 def entity(project: str) -> str:
     """The third-party entity of a project."""
     return f"Body {project}"
+
+
+def add_accounts(site: Website) -> None:
+    """Add each role for each project, such as `verifier-one`, an operator of all, and somebody without a role."""
+    for project in PROJECTS:
+        for role in (AccountRole.VERIFIER, AccountRole.PARTICIPANT, AccountRole.OPERATOR):
+            site.account(f"{role}-{project}".lower(), role, project, organisation=entity(project))
+    site.account("operator", AccountRole.OPERATOR)
+    site.account("nobody", None)
 
 
 def build(url: str, folder: Path) -> None:
